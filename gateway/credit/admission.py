@@ -1,0 +1,149 @@
+"""The front end's side of a hold: place, cancel, publish again, make versions known."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from gateway.credit import scripts
+from gateway.credit.scripts import AsyncExecutor
+from gateway.wire import keys
+from gateway.wire.frame import Control, encode_control
+from gateway.wire.job import celery_message
+
+NONE = -1
+"""Stands for "no limit" wherever a limit is an integer."""
+
+_MESSAGE = celery_message(keys.COMPLETE_TASK, keys.CALL_QUEUE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most ``limit`` requests in any 60 seconds for ``scope`` (``k:{key}``, ``o:{org}``, …)."""
+
+    scope: str
+    limit: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """All that admission checks and takes. Money in micro-won, times in milliseconds, ``NONE`` = no limit.
+
+    The hold is ``input_micro + cap * unit_micro``; where the credit left covers only part of it, the cap shrinks, but
+    never below ``least_cap``. ``valid_from_ms`` and ``valid_until_ms`` bound the moment for which price, rate and
+    month were looked up: Redis's clock decides.
+    """
+
+    window_epoch: str
+    org: str
+    key: str
+    org_version: int
+    key_version: int
+    digits: tuple[str, str]
+    valid_from_ms: int
+    valid_until_ms: int
+    month: str
+    prepaid: bool
+    month_limit_micro: int
+    key_limit_micro: int
+    input_micro: int
+    unit_micro: int
+    cap: int
+    least_cap: int
+    org_slots: int
+    key_slots: int
+    rates: tuple[RateLimit, ...]
+    queue_max: int
+    lease_ms: int
+    grace_ms: int
+    body: bytes
+    body_ttl_s: int
+    reply: str
+    base_event: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """Admitted. ``hold_micro`` is held, ``cap`` output tokens are granted; rates as given: places left, ms to reset."""
+
+    job: str
+    cap: int
+    now_ms: int
+    hold_micro: int
+    remaining: list[int]
+    reset_ms: list[int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refused:
+    """Not admitted, nothing taken.
+
+    ``rebuilding``: the window is being rebuilt or the caller's epoch is old. ``stale``: a version differs, load the
+    identity again. ``terms``: look price, rate and month up for ``now_ms``. ``rate``: ``retry_ms`` until a place is
+    free. ``slots``, ``queue``, ``credit``: limits; ``scope`` says whose.
+    """
+
+    reason: Literal["rebuilding", "stale", "terms", "rate", "slots", "queue", "credit"]
+    scope: str = ""
+    retry_ms: int = 0
+    now_ms: int = 0
+
+
+def _refused(answer: list[Any], placement: Placement) -> Refused:
+    reason = answer[0].decode()
+    if reason == "rate":
+        return Refused("rate", scope=placement.rates[int(answer[2]) - 1].scope, retry_ms=int(answer[1]))
+    if reason == "terms":
+        return Refused("terms", now_ms=int(answer[1]))
+    return Refused(reason, scope=answer[1].decode() if len(answer) > 1 else "")
+
+
+async def place(redis: AsyncExecutor, p: Placement) -> Placed | Refused:
+    """One atomic call: all limits checked, the hold taken and the job's message published, or nothing.
+
+    Raises ``redis.RedisError`` where Redis does not answer; the job may then exist all the same, and its frames, which
+    nobody awaits, make the relay cancel it.
+    """
+    answer: list[Any] = await scripts.PLACE.run(
+        redis,
+        [keys.EPOCH, keys.org(p.org), keys.key(p.key), keys.LEASES, keys.CALL_QUEUE, *(keys.rate(r.scope) for r in p.rates)],
+        [
+            p.window_epoch, p.org, p.key, p.org_version, p.key_version, *p.digits,
+            p.valid_from_ms, p.valid_until_ms, p.month, int(p.prepaid), p.month_limit_micro, p.key_limit_micro,
+            p.input_micro, p.unit_micro, p.cap, p.least_cap, p.org_slots, p.key_slots,
+            p.queue_max, p.lease_ms, p.grace_ms, p.body, p.body_ttl_s, p.reply, p.base_event, _MESSAGE,
+            len(p.rates), *(r.limit for r in p.rates),
+        ],
+    )  # fmt: skip  # the order is the script's
+    if answer[0] != b"ok":
+        return _refused(answer, p)
+    return Placed(
+        job=answer[1].decode(),
+        cap=int(answer[2]),
+        now_ms=int(answer[3]),
+        hold_micro=int(answer[4]),
+        remaining=[int(n) for n in answer[5]],
+        reset_ms=[int(n) for n in answer[6]],
+    )
+
+
+async def cancel(redis: AsyncExecutor, job: str) -> Literal["voided", "expired", "asked", "gone"]:
+    """Ends an unclaimed or abandoned job at once; asks the worker of a running one to stop."""
+    message = encode_control(Control("cancel", job))
+    return (await scripts.CANCEL.run(redis, [], [job, message])).decode()
+
+
+async def republish(redis: AsyncExecutor, job: str) -> Literal["sent", "running", "gone"]:
+    """Publishes the job's message again unless a worker holds it under a live lease."""
+    message = _MESSAGE.replace("{JOB}", job)
+    return (await scripts.REPUBLISH.run(redis, [], [job, keys.CALL_QUEUE, message])).decode()
+
+
+async def seed_key(redis: AsyncExecutor, key: str, version: int, spent_micro: int) -> None:
+    """Makes a key's version known to the window; older versions never overwrite newer ones."""
+    await scripts.SEED.run(redis, [keys.key(key)], [version, spent_micro])
+
+
+async def seed_org(redis: AsyncExecutor, org: str, version: int) -> bool:
+    """Makes an organisation's version known; False where the window does not know the organisation yet."""
+    return await scripts.SEED.run(redis, [keys.org(org)], [version, ""]) != b"absent"

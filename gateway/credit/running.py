@@ -1,0 +1,120 @@
+"""The worker's side of a hold: claim, renew with checkpoints, extend, finish."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from gateway.credit import scripts
+from gateway.credit.scripts import AsyncExecutor
+
+MOST_EPOCHS = 3
+"""A job that was claimed this often and never ended kills its workers: it is ended instead of claimed again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claim:
+    """A job taken by this worker. ``body`` is sealed; ``attempts`` are those of workers that lost the job."""
+
+    job: str
+    epoch: int
+    cap: int
+    hold_micro: int
+    body: bytes
+    reply: str
+    now_ms: int
+    attempts: bytes
+    base_event: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NotClaimed:
+    """``gone``: ended or cancelled. ``leased``: another worker runs it. ``spent``: claimed too often, ended now."""
+
+    reason: Literal["gone", "leased", "spent"]
+    reply: str = ""
+    epoch: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """One job's renewal. ``checkpoint`` is the usage event so far (empty: as before), ``micro`` its charge."""
+
+    job: str
+    epoch: int
+    checkpoint: bytes = b""
+    micro: int = 0
+    attempts: bytes = b""
+
+
+LOST, RENEWED, CANCELLED = 0, 1, 2
+
+
+async def claim(redis: AsyncExecutor, job: str, worker: str, lease_ms: int) -> Claim | NotClaimed:
+    """Takes the job, or says why not. The claim, not the message, decides who runs it."""
+    answer: list[Any] = await scripts.CLAIM.run(redis, [], [job, worker, lease_ms, MOST_EPOCHS])
+    if answer[0] == b"ok":
+        return Claim(
+            job=job,
+            epoch=int(answer[1]),
+            cap=int(answer[2]),
+            hold_micro=int(answer[3]),
+            body=answer[4],
+            reply=answer[5].decode(),
+            now_ms=int(answer[6]),
+            attempts=answer[7],
+            base_event=answer[8],
+        )
+    if answer[0] == b"spent":
+        return NotClaimed("spent", answer[1].decode(), int(answer[2]))
+    return NotClaimed(answer[0].decode())
+
+
+async def renew(redis: AsyncExecutor, beats: Sequence[Heartbeat], lease_ms: int) -> list[int]:
+    """Renews many leases in one call. Returns ``LOST``, ``RENEWED`` or ``CANCELLED`` per job, in order."""
+    if not beats:
+        return []
+    args: list[scripts.Arg] = [lease_ms]
+    for beat in beats:
+        args += [beat.job, beat.epoch, beat.checkpoint, beat.micro, beat.attempts]
+    return [int(n) for n in await scripts.RENEW.run(redis, [], args)]
+
+
+async def extend(redis: AsyncExecutor, job: str, epoch: int, tokens: int) -> int | None:
+    """Asks for ``tokens`` more output. Returns the new cap, or None where no credit is left or the job is lost."""
+    answer: list[Any] = await scripts.EXTEND.run(redis, [], [job, epoch, tokens])
+    return int(answer[1]) if answer[0] == b"ok" else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ends. ``frame`` is published on ``reply``; ``kept`` (sealed) stays readable for ``kept_ttl_s``."""
+
+    job: str
+    epoch: int
+    org: str
+    key: str
+    outcome: Literal["posted", "voided"]
+    micro: int
+    event: bytes
+    reply: str
+    frame: bytes
+    kept: bytes
+    kept_ttl_s: int
+
+
+async def finish(redis: AsyncExecutor, end: Ending) -> tuple[Literal["ok", "stale", "nohold"], int]:
+    """Appends the usage event, ends the hold, frees the slot and publishes the last frame, in one step.
+
+    Returns the verdict and how many listened. ``stale``: another attempt holds the job, nothing was written.
+    """
+    answer: list[Any] = await scripts.FINISH.run(
+        redis,
+        [],
+        [
+            end.job, end.epoch, end.outcome, end.micro, end.event, end.reply, end.frame, end.kept, end.kept_ttl_s,
+            end.org, end.key,
+        ],
+    )  # fmt: skip  # the order is the script's
+    return answer[0].decode(), int(answer[1])

@@ -1,0 +1,113 @@
+"""One frozen settings object per process, read once from the environment.
+
+Every limit stands here with its reason; names in the environment are the field names in upper case with the
+prefix ``WONROUTER_`` (``DATABASE_URL`` and ``REDIS_URL`` go without it, as every platform sets them).
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a process needs to run. Raises ``pydantic.ValidationError`` that names the missing variable."""
+
+    model_config = SettingsConfigDict(env_prefix="WONROUTER_", frozen=True, extra="ignore", populate_by_name=True)
+
+    database_url: Annotated[str, Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))]
+    redis_url: Annotated[str, Field(validation_alias=AliasChoices("REDIS_URL", "redis_url"))]
+    secret: SecretStr
+    """32 bytes in base64: seals job bodies, kept answers and provider keys. Never stored in Redis or PostgreSQL."""
+
+    log_level: str = "INFO"
+    sandbox: bool = False
+    """Offers the ``sandbox/*`` models and their deployments."""
+    public_url: str = ""
+    """Where customers reach the installation (scheme and host), for links in e-mails and examples."""
+
+    # api
+    host: str = "127.0.0.1"
+    port: int = 8000
+    metrics_port: int = 0
+    """Worker and billing serve /metrics, /healthz and /readyz here; 0 turns it off."""
+    metrics_host: str = "127.0.0.1"
+    max_body_bytes: int = 32 * 1024 * 1024
+    """A request larger than this is 413 before it is parsed: twenty images at provider limits fit."""
+    max_json_depth: int = 64
+    """Deeper JSON is refused before parsing: no client needs it, and recursion is memory."""
+    identity_cache_s: float = 5.0
+    """How long an api process believes a key without asking; the admission script compares versions anyway."""
+    header_silence_s: float = 10.0
+    """A streamed answer's headers go out after this much silence, then keep-alive comments."""
+    keepalive_s: float = 10.0
+    client_buffer_bytes: int = 4 * 1024 * 1024
+    """Unsent bytes kept for a client that reads slowly; beyond it the client is cut off and the call cancelled."""
+    drain_s: float = 30.0
+    """How long SIGTERM waits for answers under way."""
+
+    # queue
+    queue_max: int = 20_000
+    """Jobs waiting for a worker; beyond it admission answers 503 at once instead of promising what it cannot keep."""
+    body_ttl_s: int = 1_800
+    """Sealed job bodies vanish from Redis after this, whatever happens."""
+    kept_ttl_s: int = 60
+    unclaimed_s: float = 2.0
+    """An unclaimed job is published again after this, at most twice."""
+    placed_lease_s: float = 60.0
+    """A job nobody claims is voided after this."""
+    lease_s: float = 5.0
+    """A worker renews its claim every heartbeat; after this long without, another worker may claim the job."""
+    expiry_grace_s: float = 12.0
+    """Time beyond a lapsed lease in which another worker may still take over; then the hold expires."""
+    heartbeat_s: float = 1.0
+    nobody_listens_s: float = 3.0
+    """A worker stops a call whose reply channel has had no subscriber for this long."""
+
+    # worker
+    worker_calls: int = 5_000
+    """Calls one worker process runs at once."""
+    resend_buffer_bytes: int = 64 * 1024 * 1024
+    """Frames kept in a worker's memory so that a relay can ask again for what it missed."""
+    connect_timeout_s: float = 5.0
+    first_token_timeout_s: float = 0.0
+    """Above zero it overrides every model's own limit (tests run in seconds with it)."""
+    idle_timeout_s: float = 0.0
+    total_timeout_s: float = 0.0
+    allow_private_upstreams: bool = False
+    """Deployments may point at private or loopback addresses (self-hosted models, tests)."""
+
+    # billing
+    settle_batch: int = 1_000
+    """Usage events per transaction: larger gains little and holds locks longer."""
+    settle_idle_s: float = 0.2
+    fx_stale_business_days: int = 5
+    """Older than this the exchange rate raises an alarm."""
+    fx_stop_business_days: int = 15
+    """Older than this nothing is sold: the price would be a guess."""
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_a_key(cls, value: SecretStr) -> SecretStr:
+        try:
+            raw = base64.b64decode(value.get_secret_value(), validate=True)
+        except ValueError as exc:
+            raise ValueError("WONROUTER_SECRET must be base64") from exc
+        if len(raw) != 32:
+            raise ValueError("WONROUTER_SECRET must be 32 bytes in base64")
+        return value
+
+    @property
+    def secret_bytes(self) -> bytes:
+        """The 32 bytes behind ``secret``."""
+        return base64.b64decode(self.secret.get_secret_value())
+
+
+@functools.cache
+def settings() -> Settings:
+    """The process's settings, read from the environment at first use."""
+    return Settings()  # pyright: ignore[reportCallIssue]  # the fields come from the environment

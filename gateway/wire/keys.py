@@ -1,0 +1,72 @@
+"""Every Redis key and channel of WonRouter, with its lifetime. Nobody writes a key name anywhere else in Python.
+
+======================  ========  =====================================================================
+key                     type      holds (lifetime)
+======================  ========  =====================================================================
+wr:epoch                string    the window's epoch; absent or different from PostgreSQL's = rebuilding
+wr:o:{org}              hash      v, bal, held, slots, seq, m:{YYYYMM} (until the organisation ends)
+wr:k:{key}              hash      v, spent, held, slots (until the key is deleted)
+wr:j:{job}              hash      an open job and its hold (deleted at its end)
+wr:b:{job}              string    the sealed job (TTL body_ttl_s; deleted at its end)
+wr:a:{job}              string    the kept answer, sealed (TTL kept_ttl_s)
+wr:leases               zset      open job -> when its lease lapses (milliseconds of Redis's clock)
+wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
+wr:usage                stream    usage events not settled yet
+wr:dead                 stream    poison events, kept for replay
+wr:calls                list      the Celery queue of the call workers
+wr:reply:{instance}     channel   frames for one api process
+wr:ctl:{worker}         channel   cancel and resend requests for one worker process
+wr:news                 channel   invalidations: keys, organisations, catalogue, deployments
+======================  ========  =====================================================================
+"""
+
+from __future__ import annotations
+
+EPOCH = "wr:epoch"
+LEASES = "wr:leases"
+USAGE = "wr:usage"
+DEAD = "wr:dead"
+CALL_QUEUE = "wr:calls"
+BILLING_QUEUE = "wr:billing"
+NEWS = "wr:news"
+
+ORG_PREFIX = "wr:o:"
+KEY_PREFIX = "wr:k:"
+JOB_PREFIX = "wr:j:"
+BODY_PREFIX = "wr:b:"
+KEPT_PREFIX = "wr:a:"
+RATE_PREFIX = "wr:r:"
+REPLY_PREFIX = "wr:reply:"
+CONTROL_PREFIX = "wr:ctl:"
+
+COMPLETE_TASK = "workers.complete"
+
+
+def org(org_id: str) -> str:
+    """The organisation's window."""
+    return ORG_PREFIX + org_id
+
+
+def key(key_id: str) -> str:
+    """The API key's window."""
+    return KEY_PREFIX + key_id
+
+
+def kept(job_id: str) -> str:
+    """Where a job's final frame is kept for a minute."""
+    return KEPT_PREFIX + job_id
+
+
+def rate(scope: str) -> str:
+    """Request times of one limited scope, e.g. ``k:{key}`` or ``o:{org}``."""
+    return RATE_PREFIX + scope
+
+
+def reply(instance: str) -> str:
+    """The channel on which one api process receives frames."""
+    return REPLY_PREFIX + instance
+
+
+def control(worker: str) -> str:
+    """The channel on which one worker process receives cancel and resend requests."""
+    return CONTROL_PREFIX + worker
