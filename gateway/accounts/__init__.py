@@ -1,0 +1,1 @@
+"""Organisations, people, keys, roles, limits: the identity that every process shares."""

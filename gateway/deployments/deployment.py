@@ -1,0 +1,25 @@
+"""A deployment: one way to reach a model — provider account, address, upstream id, weight."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """One way to reach a model. ``api_key`` is plain only in a worker's memory; at rest it is sealed.
+
+    ``weight`` is the share of calls relative to the model's other deployments; 0 drains it. ``options`` holds what a
+    provider needs beyond this (headers, organisation, path), as the provider's page in docs says.
+    """
+
+    id: str
+    model: str
+    provider: str
+    base_url: str
+    upstream_model: str
+    api_key: str = ""
+    weight: int = 1
+    region: str | None = None
+    domestic: bool = False
+    no_training: bool = False
+    options: dict[str, str] = msgspec.field(default_factory=dict[str, str])
