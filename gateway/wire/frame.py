@@ -7,7 +7,8 @@ from 0 without gaps within an epoch, so that a missing frame is seen.
 * ``CHUNK``: ``data`` is text ready for the client (whole SSE events).
 * ``FINAL``: ``data`` is a ``Final``; nothing follows it.
 * ``KEPT``: the final frame is too large for pub/sub; read it under ``wr:a:{job}``.
-* ``ALIVE``: heartbeat; ``seq`` is the last number sent (-1 before the first), ``data`` is empty.
+* ``ALIVE``: heartbeat; ``seq`` is the last number sent (-1 before the first), ``data`` is the worker's id, which names
+  the control channel for a resend.
 """
 
 from __future__ import annotations
