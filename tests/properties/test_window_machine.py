@@ -152,10 +152,19 @@ class Window(RuleBasedStateMachine):
 
     @rule()
     def rebuild(self) -> None:
+        self._rebuild(None)
+
+    @rule(held=jobs)
+    def rebuild_while_a_call_ends(self, held: Held) -> None:
+        self._rebuild(held)
+
+    def _rebuild(self, ending: Held | None) -> None:
         upkeep.rebuild_begin(self.stage.client)
         self.settle()
         self.outbox.clear()  # the ledger holds these changes, and the window is written from it
         window = upkeep.OrgWindow(ORG, 1, self.ledger, self.seq, [], [("key-1", 1, 0)])
+        if ending is not None and ending.epoch:
+            self.stage.finish(ending.job, ending.epoch, self._hold(ending))
         self.epoch = str(int(self.epoch) + 1)
         upkeep.rebuild_end(self.stage.client, [window], self.epoch)
         self.crashed = False
