@@ -52,19 +52,14 @@ def exact(value: str | int | Decimal) -> Decimal:
         if not _PLAIN.fullmatch(value):
             raise ValueError(f"not a plain decimal number: {value[:64]!r}")
         return Decimal(value)
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(
-            f"money is read from str, int or Decimal, not {type(value).__name__}"
-        )
+    typed = isinstance(value, (int, Decimal))  # pyright: ignore[reportUnnecessaryIsInstance] - callers lie
+    if isinstance(value, bool) or not typed:
+        raise ValueError(f"money is read from str, int or Decimal, not {type(value).__name__}")  # noqa: TRY004 - one kind for every refusal
     number = Decimal(value)
     if not number.is_finite():
         raise ValueError(f"not a finite number: {number}")
     exponent = number.as_tuple().exponent
-    if not (
-        isinstance(exponent, int)
-        and -_MAX_EXPONENT <= exponent
-        and number.adjusted() <= _MAX_EXPONENT
-    ):
+    if not (isinstance(exponent, int) and -_MAX_EXPONENT <= exponent and number.adjusted() <= _MAX_EXPONENT):
         raise ValueError("number outside any sensible range")
     return number
 
@@ -155,7 +150,5 @@ def spread(total: int, weights: Sequence[Decimal]) -> list[int]:
 def _as_integers(weights: Sequence[Decimal]) -> list[int]:
     """The weights over one common power of ten."""
     exponents = [exact(weight).as_tuple().exponent for weight in weights]
-    decimals = max(
-        (-exponent for exponent in exponents if isinstance(exponent, int)), default=0
-    )
+    decimals = max((-exponent for exponent in exponents if isinstance(exponent, int)), default=0)
     return [int(weight.scaleb(max(decimals, 0), EXACT)) for weight in weights]

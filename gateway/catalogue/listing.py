@@ -4,7 +4,7 @@ Prices are JSON numbers because users' documented snippets calculate with them; 
 decimal text, never through a float.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Container, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -14,19 +14,14 @@ from gateway.catalogue.model import FxRate, Model, Price
 from gateway.money import EXACT, won_text
 
 
-def models_body(
-    priced: Iterable[tuple[Model, Price]], rate: FxRate, available: Set[str]
-) -> bytes:
+def models_body(priced: Iterable[tuple[Model, Price]], rate: FxRate, available: Container[str]) -> bytes:
     """`object` and `data` are what the OpenAI SDKs read, `models` and `exchange_rate` what is documented."""
     rows = list(priced)
     return msgspec.json.encode(
         {
             "object": "list",
             "data": [_openai_object(model) for model, _ in rows],
-            "models": [
-                {"id": model.id, **_facts(model, price, rate, model.id in available)}
-                for model, price in rows
-            ],
+            "models": [{"id": model.id, **_facts(model, price, rate, model.id in available)} for model, price in rows],
             "exchange_rate": _rate_number(rate.rate),
         }
     )
@@ -68,9 +63,7 @@ def _facts(model: Model, price: Price, rate: FxRate, available: bool) -> dict[st
     return facts
 
 
-def _prices(
-    input_usd: Decimal, output_usd: Decimal, rate: Decimal
-) -> dict[str, msgspec.Raw]:
+def _prices(input_usd: Decimal, output_usd: Decimal, rate: Decimal) -> dict[str, msgspec.Raw]:
     return {
         "input_price_per_1m_usd": _number(input_usd),
         "output_price_per_1m_usd": _number(output_usd),

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 import msgspec
 
+from gateway.errors import ModelNotFound, ServiceUnavailable
 from gateway.money import exact
 
 Surface = Literal["bizrouter", "krouter"]
@@ -32,21 +33,27 @@ PRICE_DECIMALS = 6
 RATE_DECIMALS = 4
 
 
-class UnknownModel(LookupError):
+class UnknownModel(ModelNotFound):
     """No such model is sold. `asked` is what the client sent, `suggestions` what it may have meant."""
 
     def __init__(self, asked: str, suggestions: Sequence[str] = ()) -> None:
-        super().__init__(f"Model not found: {asked}")
         self.asked = asked
         self.suggestions = list(suggestions)
+        super().__init__(f"Model not found: {asked}", param="model", details={"suggestions": self.suggestions})
 
 
-class NoPrice(LookupError):
+class NoPrice(ServiceUnavailable):
     """The model has no price at that moment. It is refused: a model without a price is never free."""
 
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"{model_id} has no price at this time", param="model")
 
-class NoRate(LookupError):
+
+class NoRate(ServiceUnavailable):
     """No exchange rate is in force at that moment, so nothing can be priced in won."""
+
+    def __init__(self) -> None:
+        super().__init__("No exchange rate is in force at this time")
 
 
 class Unbounded(ValueError):
@@ -80,36 +87,44 @@ class Quantities(msgspec.Struct, frozen=True, kw_only=True):
         )
         for count in (self.prompt, self.completion, *parts):
             if type(count) is not int or count < 0:
-                raise ValueError(
-                    f"a quantity is a whole number of at least 0, not {count!r}"
-                )
+                raise ValueError(f"a quantity is a whole number of at least 0, not {count!r}")
         if self.cached + self.cache_write_5m + self.cache_write_1h > self.prompt:
-            raise ValueError(
-                "cached tokens and cache writes exceed the prompt that contains them"
-            )
+            raise ValueError("cached tokens and cache writes exceed the prompt that contains them")
         if self.reasoning + self.image > self.completion:
-            raise ValueError(
-                "reasoning and image tokens exceed the completion that contains them"
-            )
+            raise ValueError("reasoning and image tokens exceed the completion that contains them")
 
     @classmethod
-    def clamped(cls, prompt: int, completion: int, **parts: int) -> Self:
-        """As the constructor, but each part is cut to what its whole has left.
+    def clamped(
+        cls,
+        prompt: int,
+        completion: int,
+        *,
+        cached: int = 0,
+        cache_write_5m: int = 0,
+        cache_write_1h: int = 0,
+        reasoning: int = 0,
+        image: int = 0,
+        search: int = 0,
+    ) -> Self:
+        """As the constructor, but each part is cut to what its whole has left, and nothing is below zero.
 
         For a provider's own numbers, which now and then contradict themselves: the two totals decide the
         charge and stay; a part that cannot be true must not lose the usage of a whole call.
         """
         prompt, completion = max(prompt, 0), max(completion, 0)
-        fitted: dict[str, int] = {"search": max(parts.get("search", 0), 0)}
-        for whole, names in (
-            (prompt, ("cached", "cache_write_5m", "cache_write_1h")),
-            (completion, ("reasoning", "image")),
-        ):
-            left = whole
-            for name in names:
-                fitted[name] = min(max(parts.get(name, 0), 0), left)
-                left -= fitted[name]
-        return cls(prompt=prompt, completion=completion, **fitted)
+        cached = min(max(cached, 0), prompt)
+        cache_write_5m = min(max(cache_write_5m, 0), prompt - cached)
+        reasoning = min(max(reasoning, 0), completion)
+        return cls(
+            prompt=prompt,
+            completion=completion,
+            cached=cached,
+            cache_write_5m=cache_write_5m,
+            cache_write_1h=min(max(cache_write_1h, 0), prompt - cached - cache_write_5m),
+            reasoning=reasoning,
+            image=min(max(image, 0), completion - reasoning),
+            search=max(search, 0),
+        )
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,12 +145,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         tier = (self.threshold, self.over_input_usd, self.over_output_usd)
-        if any(part is None for part in tier) and any(
-            part is not None for part in tier
-        ):
-            raise ValueError(
-                f"price {self.id}: a tier needs its threshold and both prices"
-            )
+        if any(part is None for part in tier) and any(part is not None for part in tier):
+            raise ValueError(f"price {self.id}: a tier needs its threshold and both prices")
         if self.threshold is not None and self.threshold <= 0:
             raise ValueError(f"price {self.id}: the threshold must be above zero")
         for usd in (
@@ -189,15 +200,8 @@ class InputBounds(msgspec.Struct, frozen=True, kw_only=True):
     ) -> int:
         """An upper bound on the prompt, in tokens. Raises Unbounded where a part has no published maximum."""
         if (images and self.image is None) or (searches and self.search is None):
-            raise Unbounded(
-                "this model's image or search tokens have no published maximum"
-            )
-        text = (
-            utf8_bytes * self.byte
-            + self.request
-            + messages * self.message
-            + tools * self.tool
-        )
+            raise Unbounded("this model's image or search tokens have no published maximum")
+        text = utf8_bytes * self.byte + self.request + messages * self.message + tools * self.tool
         return text + images * (self.image or 0) + searches * (self.search or 0)
 
 
@@ -227,15 +231,11 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """Accepted `reasoning_effort` values and what each becomes at the provider."""
     verbosities: tuple[str, ...] = ()
     """Accepted `verbosity` values."""
-    reasoning_field: Literal[
-        "reasoning_content", "reasoning", "think_tags", "native", "hidden"
-    ] = "hidden"
+    reasoning_field: Literal["reasoning_content", "reasoning", "think_tags", "native", "hidden"] = "hidden"
     """Where the answer carries its reasoning."""
     return_reasoning: bool = False
     """The reasoning has to be sent back with tool results."""
-    usage_as: Literal[
-        "openai", "xai", "deepseek", "moonshot", "perplexity", "native"
-    ] = "openai"
+    usage_as: Literal["openai", "xai", "deepseek", "moonshot", "perplexity", "native"] = "openai"
     """How the provider counts. `xai`: completion excludes reasoning."""
     prefill: Literal["none", "assistant", "prefix", "partial"] = "none"
     """How an answer that was cut can be continued: a trailing assistant message, plain or with a marker."""

@@ -101,16 +101,11 @@ def builtin() -> Builtin:
     aliases = msgspec.convert(_read("aliases.toml"), _AliasesFile)
     retired = msgspec.convert(_read("retired.toml"), _RetiredFile).successors
     profiles = cast("dict[str, dict[str, Any]]", _read("profiles.toml")["profile"])
-    models = {
-        row.id: _model(order, row, profiles) for order, row in enumerate(listed.model)
-    }
+    models = {row.id: _model(order, row, profiles) for order, row in enumerate(listed.model)}
     if len(models) != len(listed.model):
         raise ValueError("models.toml: a model is listed twice")
     published = datetime.datetime.fromisoformat(listed.published).replace(tzinfo=SEOUL)
-    prices = tuple(
-        _price(row, int(published.timestamp()) * 1000, listed.published)
-        for row in listed.model
-    )
+    prices = tuple(_price(row, int(published.timestamp()) * 1000, listed.published) for row in listed.model)
     names = {**aliases.krouter, **aliases.spellings}
     _check_references(models, names, retired)
     return Builtin(models, names, prices, retired, listed.published)
@@ -130,9 +125,7 @@ def output_cap(
 
 
 def _read(name: str) -> dict[str, Any]:
-    return tomllib.loads(
-        files("gateway.catalogue").joinpath("data", name).read_text("utf-8")
-    )
+    return tomllib.loads(files("gateway.catalogue").joinpath("data", name).read_text("utf-8"))
 
 
 def _model(order: int, row: _Row, profiles: Mapping[str, dict[str, Any]]) -> Model:
@@ -152,9 +145,7 @@ def _model(order: int, row: _Row, profiles: Mapping[str, dict[str, Any]]) -> Mod
         created=int(created.timestamp()),
         context_length=row.context_length,
         max_output_tokens=row.max_output_tokens,
-        default_output_cap=output_cap(
-            profile.quirks.thinks, profile.image_output, row.max_output_tokens
-        ),
+        default_output_cap=output_cap(profile.quirks.thinks, profile.image_output, row.max_output_tokens),
         provider=profile.provider,
         upstream_id=row.upstream,
         native=row.native,
@@ -162,9 +153,7 @@ def _model(order: int, row: _Row, profiles: Mapping[str, dict[str, Any]]) -> Mod
         parameters=profile.parameters,
         vision=profile.vision,
         image_output=profile.image_output,
-        input_bounds=None
-        if profile.unbounded
-        else msgspec.convert(bounds, InputBounds),
+        input_bounds=None if profile.unbounded else msgspec.convert(bounds, InputBounds),
         quirks=profile.quirks,
         successors=row.successors,
         fallbacks=row.fallbacks,
@@ -179,14 +168,10 @@ def _resolved(name: str, profiles: Mapping[str, dict[str, Any]]) -> dict[str, An
     own = dict(profiles[name])
     parent: str | None = own.pop("extends", None)
     add, drop = set(own.pop("add", ())), set(own.pop("drop", ()))
-    merged: dict[str, Any] = (
-        _resolved(parent, profiles) if parent else {"parameters": []}
-    )
+    merged: dict[str, Any] = _resolved(parent, profiles) if parent else {"parameters": []}
     inherited: set[str] = set(merged["parameters"])
     if absent := drop - inherited:
-        raise ValueError(
-            f"profile {name} drops what it does not have: {sorted(absent)}"
-        )
+        raise ValueError(f"profile {name} drops what it does not have: {sorted(absent)}")
     for key, value in own.items():
         if key in {"quirks", "bounds"}:
             merged[key] = {**merged.get(key, {}), **value}
@@ -216,9 +201,7 @@ def _check_references(
     retired: Mapping[str, tuple[str, ...]],
 ) -> None:
     """Every name that stands for a model leads to one, and none hides one."""
-    if hidden := (set(aliases) | set(retired)) & set(models) or set(aliases) & set(
-        retired
-    ):
+    if hidden := (set(aliases) | set(retired)) & set(models) or set(aliases) & set(retired):
         raise ValueError(f"names with two meanings: {sorted(hidden)}")
     targets = {**{name: (target,) for name, target in aliases.items()}, **retired}
     for model in models.values():

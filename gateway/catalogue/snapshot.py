@@ -58,38 +58,25 @@ class Snapshot:
     prices: Mapping[str, tuple[Price, ...]]
     rates: tuple[FxRate, ...]
     available: frozenset[str] = frozenset()
-    retired: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict[str, tuple[str, ...]]
-    )
-    _price_starts: Mapping[str, tuple[int, ...]] = field(
-        init=False, repr=False, compare=False
-    )
+    retired: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    _price_starts: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _rate_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _rate_steps: tuple[FxRate, ...] = field(init=False, repr=False, compare=False)
     _ordered: tuple[Model, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         prices = {
-            model: tuple(
-                sorted(versions, key=lambda price: (price.effective_from_ms, price.id))
-            )
+            model: tuple(sorted(versions, key=lambda price: (price.effective_from_ms, price.id)))
             for model, versions in self.prices.items()
         }
-        starts = {
-            model: tuple(price.effective_from_ms for price in versions)
-            for model, versions in prices.items()
-        }
+        starts = {model: tuple(price.effective_from_ms for price in versions) for model, versions in prices.items()}
         steps = _rate_timeline(self.rates)
         for name, value in (
             ("prices", prices),
             ("_price_starts", starts),
             (
                 "rates",
-                tuple(
-                    sorted(
-                        self.rates, key=lambda rate: (rate.effective_from_ms, rate.id)
-                    )
-                ),
+                tuple(sorted(self.rates, key=lambda rate: (rate.effective_from_ms, rate.id))),
             ),
             ("_rate_starts", tuple(start for start, _ in steps)),
             ("_rate_steps", tuple(rate for _, rate in steps)),
@@ -104,6 +91,20 @@ class Snapshot:
             ),
         ):
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def packaged(cls, rates: Iterable[FxRate], available: Iterable[str] = ()) -> "Snapshot":
+        """The packaged models at their seed prices, with these exchange rates."""
+        seed = builtin()
+        return cls(
+            version=seed.version,
+            models=seed.models,
+            aliases=seed.aliases,
+            prices={price.model: (price,) for price in seed.prices},
+            rates=tuple(rates),
+            available=frozenset(available),
+            retired=seed.retired,
+        )
 
     def resolve(self, asked: str, surface: Surface) -> Model:
         """The model that a client means by `asked`: an id, an alias, or (K-Router only) a bare OpenAI id.
@@ -127,16 +128,12 @@ class Snapshot:
         starts = self._price_starts.get(model_id, ())
         at_price = bisect_right(starts, at_ms) - 1
         if at_price < 0:
-            raise NoPrice(f"{model_id} has no price at {at_ms}")
+            raise NoPrice(model_id)
         at_rate = bisect_right(self._rate_starts, at_ms) - 1
         if at_rate < 0:
-            raise NoRate(f"no exchange rate is in force at {at_ms}")
+            raise NoRate
         price_until = starts[at_price + 1] if at_price + 1 < len(starts) else FOREVER_MS
-        rate_until = (
-            self._rate_starts[at_rate + 1]
-            if at_rate + 1 < len(self._rate_starts)
-            else FOREVER_MS
-        )
+        rate_until = self._rate_starts[at_rate + 1] if at_rate + 1 < len(self._rate_starts) else FOREVER_MS
         return Terms(
             price=self.prices[model_id][at_price],
             rate=self._rate_steps[at_rate],
@@ -166,15 +163,13 @@ class Snapshot:
         if model is None or model.state != "active":
             raise UnknownModel(model_id, self._suggestions(model_id, model))
         terms = self.terms_at(model_id, at_ms)
-        return listing.model_body(
-            model, terms.price, terms.rate, model_id in self.available
-        )
+        return listing.model_body(model, terms.price, terms.rate, model_id in self.available)
 
     def rate_at(self, at_ms: int) -> FxRate:
         """The exchange rate for a call admitted at `at_ms`. Raises NoRate."""
         at_rate = bisect_right(self._rate_starts, at_ms) - 1
         if at_rate < 0:
-            raise NoRate(f"no exchange rate is in force at {at_ms}")
+            raise NoRate
         return self._rate_steps[at_rate]
 
     def _suggestions(self, asked: str, found: Model | None) -> list[str]:
@@ -187,38 +182,21 @@ class Snapshot:
             return []
         wanted = asked.casefold()
         names = {model.id.casefold(): model.id for model in self._ordered}
-        names |= {
-            alias.casefold(): alias for alias in self.aliases if alias.startswith("kr/")
-        }
-        same = [
-            name
-            for key, name in names.items()
-            if wanted in (key, key.partition("/")[2])
-        ]
+        names |= {alias.casefold(): alias for alias in self.aliases if alias.startswith("kr/")}
+        same = [name for key, name in names.items() if wanted in (key, key.partition("/")[2])]
         close = difflib.get_close_matches(wanted, names, n=_MAX_SUGGESTIONS, cutoff=0.7)
-        tails = {
-            key.partition("/")[2]: name
-            for key, name in names.items()
-            if not key.startswith("kr/")
-        }
-        tail = difflib.get_close_matches(
-            wanted.rpartition("/")[2], tails, n=_MAX_SUGGESTIONS, cutoff=0.7
-        )
-        return self._active(
-            [*same, *(names[key] for key in close), *(tails[key] for key in tail)]
-        )
+        tails = {key.partition("/")[2]: name for key, name in names.items() if not key.startswith("kr/")}
+        tail = difflib.get_close_matches(wanted.rpartition("/")[2], tails, n=_MAX_SUGGESTIONS, cutoff=0.7)
+        return self._active([*same, *(names[key] for key in close), *(tails[key] for key in tail)])
 
     def _active(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that can be called, each once."""
         kept: list[str] = []
         for name in names:
             model = self.models.get(self.aliases.get(name, name))
-            callable_now = model is not None and model.state == "active"
-            if (
-                callable_now
-                and name not in kept
-                and (model.provider != "sandbox" or model.id in self.available)
-            ):
+            if model is None or model.state != "active" or name in kept:
+                continue
+            if model.provider != "sandbox" or model.id in self.available:
                 kept.append(name)
         return kept[:_MAX_SUGGESTIONS]
 
@@ -255,6 +233,4 @@ def _rate_timeline(rates: Iterable[FxRate]) -> list[tuple[int, FxRate]]:
 
 
 def _rate_start(rate: FxRate) -> int:
-    return max(
-        rate.effective_from_ms, (rate.date - _EPOCH).days * _DAY_MS - _SEOUL_OFFSET_MS
-    )
+    return max(rate.effective_from_ms, (rate.date - _EPOCH).days * _DAY_MS - _SEOUL_OFFSET_MS)
