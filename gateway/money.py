@@ -54,7 +54,7 @@ def exact(value: str | int | Decimal) -> Decimal:
         return Decimal(value)
     typed = isinstance(value, (int, Decimal))  # pyright: ignore[reportUnnecessaryIsInstance] - callers lie
     if isinstance(value, bool) or not typed:
-        raise ValueError(f"money is read from str, int or Decimal, not {type(value).__name__}")  # noqa: TRY004 - one kind for every refusal
+        raise ValueError(f"money is read from str, int or Decimal, not {type(value).__name__}")
     number = Decimal(value)
     if not number.is_finite():
         raise ValueError(f"not a finite number: {number}")
