@@ -29,6 +29,8 @@ Provider = Literal[
     "sandbox",
 ]
 
+ReasoningField = Literal["reasoning_content", "reasoning", "reasoning_details", "think_tags", "native", "hidden"]
+
 PRICE_DECIMALS = 6
 RATE_DECIMALS = 4
 
@@ -231,7 +233,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """Accepted `reasoning_effort` values and what each becomes at the provider."""
     verbosities: tuple[str, ...] = ()
     """Accepted `verbosity` values."""
-    reasoning_field: Literal["reasoning_content", "reasoning", "think_tags", "native", "hidden"] = "hidden"
+    reasoning_field: ReasoningField = "hidden"
     """Where the answer carries its reasoning."""
     return_reasoning: bool = False
     """The reasoning has to be sent back with tool results."""
