@@ -156,10 +156,12 @@ def install(level: str) -> None:
     requirements = ROOT / "lock" / f"{level}.txt"
     uv = shutil.which("uv")
     say(f"installing what lock/{level}.txt lists into .venv with {'uv' if uv else 'pip'}; this is done once")
-    if uv and attempt([uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "-r", str(requirements)]):
+    by_uv = ["pip", "install", "--quiet", "--python", str(PYTHON), "--require-hashes", "-r", str(requirements)]
+    if uv and attempt([uv, *by_uv]):
         return
-    # The list is complete, so nothing is resolved; what a process imports is compiled when it does.
-    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--no-compile", "--require-hashes"]
+    # The list is complete, so nothing is resolved; what a process imports is compiled when it does. Twice quiet, as
+    # pip warns once a package of every extra index that lacks it; errors are still shown.
+    options = ["-qq", "--no-input", "--disable-pip-version-check", "--no-deps", "--no-compile", "--require-hashes"]
     environment = {**os.environ, "PIP_USER": "0"}  # a `user = true` in pip's configuration would refuse
     subprocess.run([*pip(), "install", *options, "-r", str(requirements)], check=True, env=environment)
 
@@ -221,7 +223,9 @@ def lint() -> None:
     failed = []
     for check in checks:
         say(" ".join(check))
-        if subprocess.run([str(VENV / "bin" / check[0]), *check[1:]], cwd=ROOT, env=environment, check=False).returncode:
+        if subprocess.run(
+            [str(VENV / "bin" / check[0]), *check[1:]], cwd=ROOT, env=environment, check=False
+        ).returncode:
             failed.append(check[0])
     if failed:
         sys.exit(f"dev.py: failed: {', '.join(failed)}")

@@ -45,7 +45,7 @@ class Parts:
             module, _, attribute = self._targets[part].partition(":")
             try:
                 commands = cast(Sequence[click.Command], getattr(import_module(module), attribute))
-            except Exception as error:  # whatever a part's import does, the others must go on
+            except Exception as error:  # noqa: BLE001 whatever a part's import does, the others must go on
                 self.failures[part] = f"{module}: {type(error).__name__}: {error}"
                 commands = ()
             self._loaded[part] = {str(command.name): _with_state(command) for command in commands}

@@ -66,7 +66,8 @@ class Leash:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=pass_fds,
-                    preexec_fn=_Prologue(self.become, self.on_parent_death if kernel_kills else None, os.getpid()),
+                    # We start children from one thread, and what runs there takes no lock.
+                    preexec_fn=_Prologue(self.become, self.on_parent_death if kernel_kills else None, os.getpid()),  # noqa: PLW1509
                 )
             except (OSError, subprocess.SubprocessError) as error:
                 raise EngineError(f"cannot start {argv[0]}: {error}") from error

@@ -25,5 +25,5 @@ def is_free(port: int) -> bool:
 
 
 def keep_or_choose(wanted: int | None) -> int:
-    """`wanted` if it is free, else another: a restart keeps its ports where it can, so that open tools stay connected."""
+    """`wanted` if it is free, else another: a restart keeps its ports where it can, so open tools stay connected."""
     return wanted if wanted and is_free(wanted) else free_port()

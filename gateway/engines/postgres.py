@@ -95,7 +95,9 @@ class PostgresServer:
         while not self.is_ready():
             if time.monotonic() > deadline:
                 self.stop()
-                raise EngineError(f"PostgreSQL did not answer within {START_SECONDS:.0f} s{last_lines(self._leash.log)}")
+                raise EngineError(
+                    f"PostgreSQL did not answer within {START_SECONDS:.0f} s{last_lines(self._leash.log)}"
+                )
             time.sleep(0.02)
         self._ensure_owner()
 

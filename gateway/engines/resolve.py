@@ -50,7 +50,7 @@ class ValkeyProgram:
 
 
 def find_postgres() -> PostgresPrograms:
-    """The folder that holds `postgres` and `initdb` of the wanted major version. Raises EngineError if there is none."""
+    """The folder that holds `postgres` and `initdb` of the wanted major version. Raises EngineError if none."""
     seen: list[str] = []
     for folder in _postgres_folders():
         server = folder / "postgres"
@@ -110,7 +110,7 @@ def _runnable(path: Path) -> bool:
 
 def _version(program: Path) -> tuple[int, int]:
     said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
-    # "postgres (PostgreSQL) 18.4", "Valkey server v=9.1.2 sha=…", "postgres (PostgreSQL) 19beta1"
+    # They say: postgres (PostgreSQL) 18.4 | Valkey server v=9.1.2 sha=00000000:1 | postgres (PostgreSQL) 19beta1
     found = re.search(r"(?:\) |v=)(\d+)(?:\.(\d+))?", said)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 

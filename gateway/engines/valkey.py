@@ -76,7 +76,7 @@ class ValkeyServer:
         try:
             if not ports.is_free(self.port) and self.process is None:
                 self.port = ports.free_port()
-            # Two servers on one append-only file would ruin it; the child inherits the lock and keeps it while it lives.
+            # Two servers on one append-only file would ruin it: the child inherits the lock and holds it for life.
             self.process = self._leash.spawn(
                 [str(self._program.path), "-"], stdin=self._configuration().encode(), pass_fds=(lock.descriptor,)
             )

@@ -59,7 +59,9 @@ Logs are in {installation["logs"]}. Ctrl-C stops everything; the data stay.
 
 def curl_line(installation: dict[str, Any]) -> str:
     """One line for any shell on Linux or macOS. The sandbox model answers without a provider's key."""
-    body = json.dumps({"model": "sandbox/echo", "messages": [{"role": "user", "content": "안녕하세요"}]}, ensure_ascii=False)
+    body = json.dumps(
+        {"model": "sandbox/echo", "messages": [{"role": "user", "content": "안녕하세요"}]}, ensure_ascii=False
+    )
     return (
         f"curl {installation['base_url']}/chat/completions"
         f" -H 'X-API-Key: {installation['bizrouter_key']}' -H 'Content-Type: application/json' -d '{body}'"

@@ -214,7 +214,8 @@ class Supervisor:
 
     def _keep_alive(self, wakeup: socket.socket) -> None:
         while not self._stop_signals:
-            if any([watch.tend() for watch in self._watches]):
+            changes = [watch.tend() for watch in self._watches]
+            if any(changes):
                 self._publish()
             looks = [look for watch in self._watches if (look := watch.next_look()) is not None]
             _wait_for_signal(wakeup, min(looks, default=None))
