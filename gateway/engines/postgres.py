@@ -47,7 +47,7 @@ class PostgresServer:
 
     folder: private to this server; the major version names the cluster in it, so an upgrade never opens old files.
     superuser_password, owner_password: set when the cluster is made, needed unchanged ever after.
-    port: tried first; another is chosen if it is taken, and kept for the life of this object.
+    port: tried first; another is chosen at the start if it is taken, and kept while the server is only restarted.
     throwaway: trade durability for speed; for tests only.
     """
 
@@ -73,7 +73,7 @@ class PostgresServer:
         self._throwaway = throwaway
         self.folder = folder
         self.data = folder / str(self._programs.major)
-        self.port = ports.keep_or_choose(port)
+        self.port = port or 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def url(self, user: str, password: str, database: str = DATABASE) -> str:
@@ -113,8 +113,8 @@ class PostgresServer:
         try:
             self._ensure_cluster()
             _clear_stale_pid_file(self.data)
-            if not ports.is_free(self.port) and self.process is None:
-                self.port = ports.free_port()
+            if self.process is None:  # after the lock: the server before may only now have let go of its port
+                self.port = ports.keep_or_choose(self.port)
             # The server's processes inherit the lock, so it is held until the last of them has ended.
             self.process = self._leash.spawn(self._command(), env=_environment(), pass_fds=(lock.descriptor,))
         finally:

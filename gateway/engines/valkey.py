@@ -23,7 +23,7 @@ STOP_SECONDS = 15.0
 class ValkeyServer:
     """A server whose data are in `folder`. It answers nobody without `password`.
 
-    port: tried first; another is chosen if it is taken, and kept for the life of this object.
+    port: tried first; another is chosen at the start if it is taken, and kept while the server is only restarted.
     throwaway: nothing is written to disk; for tests only.
     """
 
@@ -44,7 +44,7 @@ class ValkeyServer:
         self._password = password
         self._throwaway = throwaway
         self.folder = folder
-        self.port = ports.keep_or_choose(port)
+        self.port = port or 0
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,8 +74,8 @@ class ValkeyServer:
         if not lock.acquire(patience):
             raise EngineError(f"another Valkey still uses {self.folder}")
         try:
-            if not ports.is_free(self.port) and self.process is None:
-                self.port = ports.free_port()
+            if self.process is None:  # after the lock: the server before may only now have let go of its port
+                self.port = ports.keep_or_choose(self.port)
             # Two servers on one append-only file would ruin it: the child inherits the lock and holds it for life.
             self.process = self._leash.spawn(
                 [str(self._program.path), "-"], stdin=self._configuration().encode(), pass_fds=(lock.descriptor,)

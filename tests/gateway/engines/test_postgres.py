@@ -116,7 +116,9 @@ def test_changed_passwords_are_told_and_not_waited_for(make_server: MakeServer) 
 
 def test_another_port_is_taken_where_the_wanted_one_is_in_use(make_server: MakeServer, redis_server: str) -> None:
     taken = int(redis_server.rpartition(":")[2].partition("/")[0])
-    assert make_server(port=taken).port != taken
+    server = make_server(port=taken)
+    server.start()
+    assert server.port != taken
 
 
 @as_root

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from gateway.engines import EngineError, ValkeyServer
 
@@ -32,7 +34,7 @@ def test_writes_survive_sigkill_and_the_port_stays(server: ValkeyServer) -> None
 
 
 def test_it_answers_nobody_without_the_password(server: ValkeyServer) -> None:
-    with redis.Redis(port=server.port) as client, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0)) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 
 

@@ -16,9 +16,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-from gateway.up.command import announce_json
-from gateway.up.supervisor import Options, Preparations, Supervisor
-
 
 class Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
@@ -69,6 +66,9 @@ def demo(database_url: str, redis_url: str, secret: str, known: dict[str, Any] |
 
 
 def up(folder: str, *numbers: str) -> None:
+    from gateway.up.command import announce_json
+    from gateway.up.supervisor import Options, Preparations, Supervisor
+
     here = Path(__file__).resolve()
     api, workers = (int(number) for number in numbers or ("1", "1"))
     steps = Preparations(ensure_demo=demo, apply_provider_keys=lambda *_: None)
