@@ -220,7 +220,7 @@ def lint() -> None:
         ["pyright"],
     )
     environment = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
-    failed = []
+    failed: list[str] = []
     for check in checks:
         say(" ".join(check))
         if subprocess.run(

@@ -75,8 +75,7 @@ class Root(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message += self._failures()
-            raise
+            raise click.UsageError(error.message + self._failures(), ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if failures := self._failures():

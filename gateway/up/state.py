@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ class State:
         path = self.folder / SECRETS_FILE
         kept = read_json(path)
         passwords: dict[str, str] = kept.get("passwords", {})
-        complete = {
-            "secret": kept.get("secret") or base64.b64encode(secrets.token_bytes(32)).decode(),
-            "passwords": {name: passwords.get(name) or secrets.token_urlsafe(24) for name in _PASSWORDS},
-        }
-        if complete != kept:
-            write_private_json(path, complete)
-        return Secrets(**complete)
+        complete = Secrets(
+            secret=kept.get("secret") or base64.b64encode(secrets.token_bytes(32)).decode(),
+            passwords={name: passwords.get(name) or secrets.token_urlsafe(24) for name in _PASSWORDS},
+        )
+        if asdict(complete) != kept:
+            write_private_json(path, asdict(complete))
+        return complete
 
     def ports(self) -> dict[str, int]:
         """The engines' ports of the last start, so that a tool's saved connection goes on working."""
