@@ -102,7 +102,10 @@ def part_won(part: Part) -> Decimal:
 
 
 def rated(event: UsageEvent) -> tuple[Decimal, Decimal]:
-    """Charge and loss of an event (won), held against what its parts come to. Raises ``Poison`` where they differ."""
+    """Charge and loss of an event (won). Raises ``Poison`` where the charge is not what its parts come to.
+
+    The loss stands beside them: parts list what is charged, and what passed a strict hold is not.
+    """
     total = _NOTHING
     try:
         won, loss = quantize_exact(exact(event.won)), quantize_exact(exact(event.loss_won))
@@ -117,8 +120,8 @@ def rated(event: UsageEvent) -> tuple[Decimal, Decimal]:
         raise Poison(f"not rateable: {error}") from error
     if won < 0 or loss < 0:
         raise Poison("a charge below zero")
-    if total != EXACT.add(won, loss):
-        raise Poison(f"charge {won} and loss {loss} won are not the {total} that the parts come to")
+    if total != won:
+        raise Poison(f"the charge says {won} won and its parts come to {total}")
     return won, loss
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.wire import keys
-from tests.billing.conftest import Books
+from tests.billing.books import Books
 from tests.billing.events import part
 
 
