@@ -105,3 +105,47 @@ def read(redis: SyncExecutor, org: str) -> Reading | None:
 def open_jobs(redis: SyncExecutor) -> int:
     """How many jobs hold credit anywhere."""
     return int(redis.execute_command("ZCARD", keys.LEASES))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OpenHold:
+    """Credit held for an open job. ``window_epoch`` is the epoch under which the window counts it."""
+
+    job: str
+    org: str
+    key: str
+    micro: int
+    window_epoch: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Census:
+    """The whole window at one moment: raw hashes per organisation and per key, and every open hold.
+
+    ``newest`` is the id of the last usage event that the hashes include, empty where the stream is.
+    """
+
+    epoch: str
+    newest: str
+    orgs: dict[str, dict[str, int]]
+    keys: dict[str, dict[str, int]]
+    holds: list[OpenHold]
+
+
+def census(redis: SyncExecutor, orgs: Sequence[str], key_ids: Sequence[str]) -> Census:
+    """Reads the window in one step. An organisation or key that it does not know has an empty hash."""
+    epoch, newest, windows, kept, holds = scripts.CENSUS.run_sync(redis, [], [len(orgs), *orgs, *key_ids])
+
+    def numbers(flat: list[bytes]) -> dict[str, int]:
+        return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+    return Census(
+        epoch=epoch.decode(),
+        newest=newest.decode(),
+        orgs={org: numbers(flat) for org, flat in zip(orgs, windows, strict=True)},
+        keys={key: numbers(flat) for key, flat in zip(key_ids, kept, strict=True)},
+        holds=[
+            OpenHold(job.decode(), org.decode(), key.decode(), int(micro), since.decode())
+            for job, org, key, micro, since in holds
+        ],
+    )

@@ -1,0 +1,58 @@
+"""One settler at a time: a PostgreSQL advisory lock on a connection of its own, which also carries the writes.
+
+The lock is taken for one turn of the loop and given back, so that standby processes, the rebuild command and the
+reconciliation wait for milliseconds and see no half-done turn. A lost connection loses lock and open transaction
+together: nobody can write on who no longer holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, Engine, text
+
+SETTLER = 7_301_002
+"""Advisory lock of whoever moves usage from Redis to PostgreSQL, and changes from PostgreSQL to Redis."""
+
+
+class SettlerLock:
+    """The connection that can hold the lock. Not for several threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    @contextlib.contextmanager
+    def turn(self, *, wait: bool = False) -> Iterator[Connection | None]:
+        """The connection, with the lock held until the block ends; None where another holds it and ``wait`` is off.
+
+        The block opens its own transactions. Raises ``sqlalchemy.exc.DBAPIError`` where PostgreSQL is away; the next
+        turn connects again.
+        """
+        try:
+            connection = self._connected()
+            function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
+            with connection.begin():
+                taken = connection.execute(text(f"SELECT {function}(:lock)"), {"lock": SETTLER}).scalar_one()
+            if taken is False:
+                yield None
+                return
+            yield connection
+            with connection.begin():
+                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": SETTLER})
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the connection for good: whatever it held is free."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection

@@ -1,0 +1,207 @@
+"""From the usage stream to usage rows, ledger and the settled window, exactly once.
+
+A batch is read from the stream's start, written in one transaction and only then deleted from the stream. Killed
+between the two, the batch is read again and finds its rows there: (month, job) is unique, and ledger, window and
+outbox are written only for rows that were really inserted. The stream needs no consumer group for that.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DataError, IntegrityError
+
+from billing import ledger, metrics
+from billing.records import Poison, Record, read
+from gateway.accounts import outbox
+from gateway.wire import keys
+
+log = structlog.get_logger(__name__)
+
+STAGED = "pg_temp.settled_now"
+_COLUMNS = (
+    "month", "job", "org", "key", "prepaid", "asked", "model", "provider", "deployment", "surface", "endpoint",
+    "stream", "title", "user_hash", "outcome", "finish_reason", "error", "estimated", "prompt_tokens",
+    "completion_tokens", "cached_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens",
+    "image_tokens", "searches", "won", "micro", "loss_won", "price_id", "rate_id", "input_usd", "output_usd", "rate",
+    "tier", "parts", "attempts", "first_token_ms", "duration_ms", "trace",
+)  # fmt: skip
+_LISTED = ", ".join(_COLUMNS)
+_STAGE = (
+    "CREATE TEMP TABLE IF NOT EXISTS settled_now ON COMMIT DELETE ROWS AS "
+    f"SELECT {_LISTED} FROM usage WHERE false"  # noqa: S608 - our own names
+)
+_COPY = f"COPY {STAGED} ({_LISTED}) FROM STDIN"
+_INSERT = (
+    f"INSERT INTO usage ({_LISTED}, admitted_at) SELECT {_LISTED}, uuid_extract_timestamp(job) FROM {STAGED} "  # noqa: S608
+    "ON CONFLICT (month, job) DO NOTHING RETURNING job"
+)
+_WINDOWS = (
+    "INSERT INTO window_org AS w (org, balance_micro) "
+    f"SELECT org, -sum(micro) FROM {STAGED} GROUP BY org ORDER BY org "
+    "ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro",
+    "INSERT INTO window_month AS w (org, month, spent_micro) "
+    f"SELECT org, month, sum(micro) FROM {STAGED} GROUP BY org, month ORDER BY org, month "
+    "ON CONFLICT (org, month) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro",
+    "INSERT INTO window_key AS w (key, org, spent_micro) "
+    f"SELECT key, org, sum(micro) FROM {STAGED} GROUP BY key, org ORDER BY key "
+    "ON CONFLICT (key) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro",
+)
+
+_json = msgspec.json.Encoder()
+
+
+class Redis(Protocol):
+    """What settlement needs of a blocking client."""
+
+    def execute_command(self, *args: Any) -> Any:
+        """Runs one command and returns its reply."""
+        ...
+
+    def pipeline(self, transaction: bool = ...) -> Any:
+        """Commands in one MULTI/EXEC."""
+        ...
+
+
+def settle(redis: Redis, connection: Connection, most: int) -> int:
+    """Settles up to ``most`` events from the stream's start. Returns how many entries have left the stream.
+
+    The caller holds the settler's lock on ``connection``. Raises ``sqlalchemy.exc.DBAPIError`` or
+    ``redis.RedisError`` where one of the two is away; nothing is lost then, the next turn goes on.
+    """
+    entries: list[tuple[bytes, dict[bytes, bytes]]] = redis.execute_command(
+        "XRANGE", keys.USAGE, "-", "+", "COUNT", most
+    )
+    records: list[Record] = []
+    poison: dict[bytes, str] = {}
+    for entry, fields in entries:
+        try:
+            records.append(read(entry, fields))
+        except Poison as reason:
+            poison[entry] = str(reason)
+    poison.update(_book(connection, records))
+    good = [entry for entry, _ in entries if entry not in poison]
+    if good:
+        redis.execute_command("XDEL", keys.USAGE, *good)
+    for entry, fields in entries:
+        if entry in poison:
+            _bury(redis, entry, fields, poison[entry])
+    return len(entries)
+
+
+def unsettled(redis: Redis) -> int:
+    """How many events wait in the stream."""
+    return int(redis.execute_command("XLEN", keys.USAGE))
+
+
+def _bury(redis: Redis, entry: bytes, fields: Mapping[bytes, bytes], reason: str) -> None:
+    """Moves an entry to ``wr:dead`` with the reason: the rest must not wait for what cannot be booked."""
+    pipe = redis.pipeline(transaction=True)
+    pipe.execute_command("XADD", keys.DEAD, "*", *chain(*fields.items()), "why", reason)
+    pipe.execute_command("XDEL", keys.USAGE, entry)
+    pipe.execute()
+    metrics.POISON.inc()
+    log.error("poison_usage_event", job=fields.get(b"job", b"").decode(errors="replace"), reason=reason)
+
+
+def _book(connection: Connection, records: list[Record]) -> dict[bytes, str]:
+    """Books the records, halving a batch that the database refuses until the culprits stand alone: entry -> reason."""
+    if not records:
+        return {}
+    try:
+        return book(connection, records)
+    except (DataError, IntegrityError) as error:
+        if len(records) == 1:
+            return {records[0].entry: str(error.orig).strip().replace("\n", " ")[:500]}
+    half = len(records) // 2
+    return _book(connection, records[:half]) | _book(connection, records[half:])
+
+
+def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
+    """Writes records in one transaction: usage rows, ledger, settled window, outbox. Those known already are left.
+
+    Returns the entries whose organisation does not exist, with that as the reason.
+    """
+    unknown: dict[bytes, str] = {}
+    with connection.begin():
+        for month in {record.month for record in records}:
+            connection.execute(text("SELECT ensure_usage_month(:month)"), {"month": month})
+    with metrics.BATCH_SECONDS.time(), connection.begin():
+        billing = _billing_kinds(connection, {record.org for record in records})
+        first: dict[str, Record] = {}
+        for record in records:
+            if record.org not in billing:
+                unknown[record.entry] = "no such organisation"
+            else:
+                record.prepaid = billing[record.org] == "prepaid"
+                first.setdefault(record.job, record)
+        _stage(connection, first.values())
+        inserted = {row.job.hex for row in connection.execute(text(_INSERT))}
+        fresh = [record for job, record in first.items() if job in inserted]
+        if fresh:
+            if len(fresh) < len(first):
+                connection.execute(
+                    text(f"DELETE FROM {STAGED} WHERE NOT job = ANY(:fresh)"),  # noqa: S608
+                    {"fresh": [uuid.UUID(record.job) for record in fresh]},
+                )
+            ledger.ensure_accounts(connection, {record.org for record in fresh})
+            ledger.post_usage(connection, STAGED)
+            for statement in _WINDOWS:
+                connection.execute(text(statement))
+            _charge_window_late(connection, fresh)
+    metrics.booked(fresh, duplicates=len(records) - len(unknown) - len(fresh))
+    return unknown
+
+
+def _billing_kinds(connection: Connection, orgs: set[str]) -> dict[str, str]:
+    rows = connection.execute(
+        text("SELECT id, billing FROM organisation WHERE id = ANY(CAST(:orgs AS uuid[]))"), {"orgs": list(orgs)}
+    )
+    return {str(row.id): row.billing for row in rows}
+
+
+def _stage(connection: Connection, records: Sequence[Record] | Any) -> None:
+    connection.execute(text(_STAGE))
+    raw: Any = connection.connection.driver_connection
+    with raw.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for record in records:
+            copy.write_row(_row(record))
+
+
+def _row(record: Record) -> tuple[Any, ...]:
+    event, tokens = record.event, record.event.tokens
+    part = event.parts[0] if event.parts else None
+    return (
+        record.month, record.job, record.org, record.key, record.prepaid, event.asked, event.model, event.provider,
+        event.deployment, event.surface, event.endpoint, event.stream, event.title, event.user, event.outcome,
+        event.finish_reason, event.error, event.estimated, tokens.prompt, tokens.completion, tokens.cached,
+        tokens.cache_write_5m, tokens.cache_write_1h, tokens.reasoning, tokens.image, tokens.search,
+        event.won, record.micro, event.loss_won,
+        part and part.price_id, part and part.rate_id, part and part.input_usd, part and part.output_usd,
+        part and part.rate, part and part.tier,
+        _json.encode(event.parts).decode(), _json.encode(event.attempts).decode(),
+        event.first_token_ms, event.duration_ms, event.trace,
+    )  # fmt: skip
+
+
+def _charge_window_late(connection: Connection, fresh: Sequence[Record]) -> None:
+    """Events whose hold the window no longer knew have not been charged there: the outbox does it.
+
+    One change for all events of an organisation, key and month; in the order of the organisations' ids, as the
+    outbox asks of those who write for several.
+    """
+    owed: dict[tuple[str, str, str], int] = defaultdict(int)
+    for record in fresh:
+        if not record.held and record.micro:
+            owed[record.org, record.key, record.month] += record.micro
+    for (org, key, month), micro in sorted(owed.items()):
+        outbox.append(
+            connection, org, balance_micro=-micro, key=key, key_spent_micro=micro, month=month, month_spent_micro=micro
+        )
