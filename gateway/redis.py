@@ -55,11 +55,15 @@ class RedisLine:
 
     async def execute_command(self, *args: Any) -> Any:
         """The command's reply. Raises ``redis.RedisError`` (its own error reply, or Redis is out of reach)."""
+        return await self.submit(*args)
+
+    def submit(self, *args: Any) -> asyncio.Future[Any]:
+        """Puts the command in line at once, so that commands keep the order of their calls, and returns its reply."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((args, future))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
-        return await future
+        return future
 
     async def _run(self) -> None:
         try:

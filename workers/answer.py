@@ -1,0 +1,176 @@
+"""Writes what the client receives, in OpenAI's shapes: chunks of a stream, or one whole answer.
+
+`id`, `created` and `model` never change within an answer, whichever provider it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.wire.event import Tokens
+from workers.metering import Bill
+from workers.providers.base import Delta, Warned
+
+DONE = b"data: [DONE]\n\n"
+_encode = msgspec.json.Encoder().encode
+
+
+def usage_object(tokens: Tokens, bill: Bill) -> dict[str, Any]:
+    """OpenAI's `usage` with what it costs: exact won and USD as text."""
+    return {
+        "prompt_tokens": tokens.prompt,
+        "completion_tokens": tokens.completion,
+        "total_tokens": tokens.prompt + tokens.completion,
+        "prompt_tokens_details": {
+            "cached_tokens": tokens.cached,
+            "cache_write_tokens": tokens.cache_write_5m + tokens.cache_write_1h,
+        },
+        "completion_tokens_details": {"reasoning_tokens": tokens.reasoning, "image_tokens": tokens.image},
+        "cost_krw": bill.won,
+        "cost_usd": bill.usd,
+    }
+
+
+def _notes(warnings: Sequence[Warned]) -> dict[str, Any]:
+    return {"warnings": [{"code": w.code, "message": w.message} for w in warnings]}
+
+
+class StreamWriter:
+    """The chunks of one stream. Finish reasons wait for the tail, where warnings still find a place."""
+
+    def __init__(self, public_id: str, created: int, model: str, include_usage: bool) -> None:
+        self._head = {"id": public_id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._include_usage = include_usage
+        self._opened: set[int] = set()
+        self._finish: dict[int, str] = {}
+        self._frame()
+
+    def extra(self, fields: Mapping[str, Any]) -> None:
+        """Top-level fields that every later chunk carries."""
+        self._head = {**self._head, **fields}
+        self._frame()
+
+    def _frame(self) -> None:
+        self._before = b"data: " + _encode(self._head)[:-1] + b',"choices":['
+        self._after = b'],"usage":null}\n\n' if self._include_usage else b"]}\n\n"
+
+    def delta(self, event: Delta) -> bytes:
+        """The chunk for one delta: the first of a choice carries the role, a finish reason is kept for the tail."""
+        if event.finish_reason is not None:
+            self._finish[event.index] = event.finish_reason
+        delta, before = event.delta, b""
+        if event.index not in self._opened:
+            self._opened.add(event.index)
+            delta = dict(delta)
+            opening: dict[str, Any] = {"role": delta.pop("role", "assistant"), "content": ""}
+            if not any(delta.get(key) for key in delta):
+                return self._chunk(event.index, {**opening, **delta}, event.logprobs)
+            before = self._chunk(event.index, opening, None)
+        if not delta or (not event.content and event.logprobs is None and all(value in ("", None) for value in delta.values())):
+            return before
+        return before + self._chunk(event.index, delta, event.logprobs)
+
+    def _chunk(self, index: int, delta: Mapping[str, Any], logprobs: object, finish: str | None = None) -> bytes:
+        choice: dict[str, Any] = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return self._before + _encode(choice) + self._after
+
+    def tail(self, usage: dict[str, Any], warnings: Sequence[Warned], finish: str | None = None) -> bytes:
+        """The stream's end: a finish chunk per choice (`finish` overrides all), usage where asked, `[DONE]`."""
+        if warnings:
+            self.extra({"wonrouter": _notes(warnings)})
+        chunks = [self._chunk(i, {}, None, finish or self._finish.get(i, "stop")) for i in sorted(self._opened or {0})]
+        if self._include_usage:
+            chunks.append(b"data: " + _encode({**self._head, "choices": [], "usage": usage}) + b"\n\n")
+        return b"".join((*chunks, DONE))
+
+    def finish_reason(self) -> str | None:
+        """The first choice's finish reason as the provider gave it."""
+        return self._finish.get(0)
+
+    def complete(self) -> bool:
+        """Every choice that began has ended."""
+        return bool(self._opened) and self._opened <= self._finish.keys()
+
+
+def whole(
+    fields: Mapping[str, Any],
+    public_id: str,
+    created: int,
+    model: str,
+    usage: dict[str, Any],
+    warnings: Sequence[Warned] = (),
+) -> bytes:
+    """A whole answer: the provider's fields with our id, time, model and usage in their places."""
+    answer = {"id": public_id, "object": "chat.completion", "created": created, "model": model}
+    for name, value in fields.items():
+        if name not in answer and name != "usage":
+            answer[name] = value
+    answer["usage"] = usage
+    if warnings:
+        answer["wonrouter"] = _notes(warnings)
+    return _encode(answer)
+
+
+class Collector:
+    """Deltas to whole choices, for upstreams that must be streamed though the client wants one answer."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def delta(self, event: Delta) -> None:
+        """Adds one delta."""
+        empty: dict[str, Any] = {
+            "index": event.index,
+            "message": {"role": "assistant", "content": None},
+            "logprobs": None,
+            "finish_reason": None,
+        }
+        choice = self._choices.setdefault(event.index, empty)
+        _merge(choice["message"], event.delta)
+        if event.logprobs:
+            _extend_logprobs(choice, event.logprobs)
+        if event.finish_reason is not None:
+            choice["finish_reason"] = event.finish_reason
+
+    def fields(self) -> dict[str, Any]:
+        """`choices` of the whole answer."""
+        for choice in self._choices.values():
+            calls = choice["message"].get("tool_calls")
+            if isinstance(calls, dict):
+                choice["message"]["tool_calls"] = list(calls.values())
+        return {"choices": [self._choices[i] for i in sorted(self._choices)]}
+
+
+def _merge(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    for key, value in delta.items():
+        if key == "role" or value is None:
+            continue
+        if key == "tool_calls":
+            for call in value:
+                _merge_call(message.setdefault("tool_calls", {}), call)
+        elif isinstance(value, str) and isinstance(message.get(key) or "", str):
+            message[key] = (message.get(key) or "") + value
+        elif isinstance(value, list):
+            message[key] = [*(message.get(key) or ()), *value]
+        else:
+            message[key] = value
+
+
+def _merge_call(calls: dict[int, dict[str, Any]], call: Mapping[str, Any]) -> None:
+    """Some providers leave the index out and send whole calls: each is then one of its own."""
+    index = call.get("index", len(calls))
+    known = calls.setdefault(index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+    known["id"] = call.get("id") or known["id"]
+    function = call.get("function") or {}
+    known["function"]["name"] = function.get("name") or known["function"]["name"]
+    known["function"]["arguments"] += function.get("arguments") or ""
+
+
+def _extend_logprobs(choice: dict[str, Any], logprobs: Mapping[str, Any]) -> None:
+    kept = choice["logprobs"] = choice["logprobs"] or {}
+    for key, value in logprobs.items():
+        if isinstance(value, list):
+            kept[key] = [*(kept.get(key) or ()), *value]

@@ -1,0 +1,226 @@
+"""One call to one deployment: request out, events in, its record kept."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from types import TracebackType
+from typing import Self
+
+from gateway.http import UpstreamTransport
+from gateway.settings import Settings
+from gateway.wire.event import Attempt as Record
+from workers import metrics
+from workers.call import Call
+from workers.leases import Leases
+from workers.providers.base import (
+    Delta,
+    Done,
+    Event,
+    Failed,
+    ProviderCall,
+    ProviderFailure,
+    UpstreamId,
+    Usage,
+    Whole,
+)
+from workers.routing.candidates import Candidate
+from workers.transport import MAX_BODY_BYTES, MAX_ERROR_BYTES, Upstream, UpstreamFailed
+
+log = logging.getLogger("workers.attempt")
+
+AFTER_FINISH_S = 2.0
+"""How long usage may still come once every choice has ended; then the answer is complete without it."""
+DRAIN_S = 1.0
+"""How long the end of a body may take after its last event, so that the connection can be used again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds that one attempt may take."""
+
+    first_token_s: float
+    idle_s: float
+    total_s: float
+
+
+def limits_of(candidate: Candidate, settings: Settings) -> Limits:
+    """The model's own limits, or what the settings say instead."""
+    model = candidate.model
+    return Limits(
+        settings.first_token_timeout_s or model.first_token_timeout_s,
+        settings.idle_timeout_s or model.idle_timeout_s,
+        settings.total_timeout_s or model.total_timeout_s,
+    )
+
+
+class Attempt:
+    """A context manager around one upstream call.
+
+    `start` returns the events up to the first content, `more` the next ones; both raise `UpstreamFailed`, after which
+    the attempt is over. `Done` is the last event.
+    """
+
+    def __init__(
+        self, call: Call, candidate: Candidate, stream: bool, cap: int | None, limits: Limits, http: UpstreamTransport
+    ) -> None:
+        n, request_id = call.next_attempt()
+        deployment = candidate.deployment
+        self.record = Record(
+            n=n,
+            epoch=call.epoch,
+            model=candidate.model.id,
+            deployment=deployment.id,
+            provider=deployment.provider,
+            client_request_id=request_id,
+            started_ms=call.now_ms(),
+        )
+        self.done = False
+        self._call = call
+        self._adapter = candidate.adapter
+        self._wanted = ProviderCall(
+            model=candidate.model,
+            deployment=deployment,
+            fields=call.fields,
+            stream=stream,
+            cap=cap,
+            client_request_id=request_id,
+        )
+        self._limits = limits
+        self._upstream = Upstream(http, self._adapter.request(self._wanted))
+        self._reader = self._adapter.reader(self._wanted)
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._total = self._began + limits.total_s
+        self._failure: ProviderFailure | None = None
+        self._open_choices: set[int] = set()
+        self._ended_choices: set[int] = set()
+
+    async def start(self, leases: Leases) -> list[Event]:
+        """Sends the request; returns everything up to and with the first content of the answer."""
+        self._call.begin_attempt(self.record)
+        leases.note(self._call)
+        first = self._total
+        if self._wanted.stream:
+            first = min(first, self._began + self._limits.first_token_s)
+        body = await self._upstream.open(first)
+        self.record.status = body.status
+        if not 200 <= body.status < 300:
+            raw = await self._upstream.rest(first, MAX_ERROR_BYTES)
+            raise UpstreamFailed(self._adapter.failure(body.status, body.headers, raw))
+        events = await self._until_first(first)
+        self.record.first_ms = self._call.now_ms()
+        metrics.FIRST_TOKEN.labels(self.record.provider).observe(self._loop.time() - self._began)
+        if not self.done and any(isinstance(event, UpstreamId) for event in events):
+            leases.note(self._call)
+        return events
+
+    async def _until_first(self, deadline: float) -> list[Event]:
+        events: list[Event] = []
+        size = 0
+        while True:
+            try:
+                data = await self._upstream.read(deadline)
+            except UpstreamFailed as failed:
+                if failed.failure.kind == "stalled":
+                    late = ProviderFailure(kind="timeout", message="no first token in time", status=self._upstream.status)
+                    raise UpstreamFailed(late) from failed
+                raise
+            size += len(data)
+            if size > MAX_BODY_BYTES:
+                raise UpstreamFailed(ProviderFailure(kind="unreadable", message="the answer is too large", status=200))
+            events += self._read(data)
+            speaks = any(
+                isinstance(event, Whole | Done) or (isinstance(event, Delta) and (event.content or event.finish_reason))
+                for event in events
+            )
+            if speaks:
+                return events
+            if self._failure is not None:
+                raise UpstreamFailed(self._failure)
+
+    async def more(self) -> list[Event]:
+        """The next events; `Done` comes last. Raises `UpstreamFailed` where the answer cannot go on."""
+        while True:
+            if self._failure is not None:
+                return self._give_up(self._failure)
+            finished = bool(self._open_choices) and self._open_choices <= self._ended_choices
+            idle = min(self._limits.idle_s, AFTER_FINISH_S) if finished else self._limits.idle_s
+            try:
+                data = await self._upstream.read(min(self._loop.time() + idle, self._total))
+            except UpstreamFailed as failed:
+                return self._give_up(failed.failure)
+            if events := self._read(data):
+                return events
+
+    def _give_up(self, failure: ProviderFailure) -> list[Event]:
+        """An answer whose choices have all ended is complete, however its connection ended."""
+        if self._open_choices and self._open_choices <= self._ended_choices:
+            self.done = True
+            return [Done()]
+        raise UpstreamFailed(failure)
+
+    def _read(self, data: bytes) -> list[Event]:
+        """Events of the next bytes (b"" is the end); notes what the record and the end need to know."""
+        events: list[Event] = []
+        for event in self._reader.feed(data) if data else self._reader.end():
+            if isinstance(event, Failed):
+                self._failure = event.failure
+                break
+            events.append(event)
+            if isinstance(event, Delta):
+                self._open_choices.add(event.index)
+                if event.finish_reason is not None:
+                    self._ended_choices.add(event.index)
+            elif isinstance(event, UpstreamId):
+                self.record.upstream_id = event.id
+            elif isinstance(event, Usage):
+                self.record.tokens = event.tokens
+            elif isinstance(event, Done):
+                self.done = True
+        return events
+
+    def ended(self, reason: str, billed: bool) -> None:
+        """Writes down how it ended: `ok`, the failure's kind, or why it was stopped."""
+        self.record.ended_ms = self._call.now_ms()
+        self.record.reason = reason
+        self.record.billed = billed
+        self._call.attempts_changed()
+        metrics.ATTEMPTS.labels(self.record.provider, reason).inc()
+
+    def failed(self, failure: ProviderFailure) -> None:
+        """Writes a failure down and tells operators about those that only they can mend."""
+        self.record.status = self.record.status or failure.status
+        self.ended(failure.kind, billed=False)
+        level = logging.ERROR if failure.kind == "credentials" else logging.WARNING
+        log.log(
+            level,
+            "provider_refuses_our_account" if failure.kind == "credentials" else "attempt_failed",
+            extra={
+                "job": self._call.id,
+                "deployment": self.record.deployment,
+                "provider": self.record.provider,
+                "status": failure.status,
+                "kind": failure.kind,
+            },
+        )
+
+    async def drain(self) -> None:
+        """Reads the body's end so that its connection can serve again, then lets go of it."""
+        try:
+            if self.done and not self._upstream.at_end:
+                await self._upstream.rest(self._loop.time() + DRAIN_S, MAX_ERROR_BYTES)
+        except UpstreamFailed:
+            pass  # the answer is complete; its connection is closed instead of kept
+        finally:
+            await self._upstream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.done:
+            await self._upstream.aclose()

@@ -1,0 +1,190 @@
+"""One claimed job while a worker runs it: what was asked, what has been delivered, what it costs so far."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from gateway.credit.running import Claim, Heartbeat
+from gateway.wire import ids
+from gateway.wire.event import Attempt, Outcome, Tokens, UsageEvent, decode_attempts, decode_event, encode_attempts, encode_event
+from gateway.wire.job import Job
+from workers import estimate
+from workers.metering import NOTHING, Bill, Use, bill
+from workers.providers.base import Delta, Warned
+
+Stop = Literal["cancelled", "lost", "shutdown", "nobody"]
+"""Why a call is stopped before its end: asked by the client's side, taken by another worker, this process ends,
+nobody listens to its frames."""
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Call:
+    """A claimed job. Only the worker's loop touches it."""
+
+    def __init__(self, claim: Claim, job: Job) -> None:
+        self.claim = claim
+        self.job = job
+        self.id = claim.job
+        self.epoch = claim.epoch
+        self.reply = claim.reply
+        self.base: UsageEvent = decode_event(claim.base_event)
+        self.public_id = ids.public(claim.job)
+        self.created = ids.milliseconds(claim.job) // 1000
+        self.fields: Mapping[str, msgspec.Raw] = _fields(job.body)
+        self.cap = claim.cap
+        self.hold_micro = claim.hold_micro
+        self.attempts = earlier_attempts(claim, job)
+        self.own_attempts = 0
+        self.model = job.models[0]
+        self.provider = ""
+        self.deployment = ""
+        self.usage: Tokens | None = None
+        self.estimated = False
+        self.delivered = 0
+        """Content-bearing deltas that went out."""
+        self.delivered_bytes = 0
+        self.counts_deltas = True
+        self.warnings: list[Warned] = []
+        self.first_ms: int | None = None
+        self.seq = 0
+        self.task: asyncio.Task[object] | None = None
+        self.stop_reason: Stop | None = None
+        self.ending = False
+        self.extending = False
+        self.refused = False
+        self._input_tokens: int | None = None
+        self._checked = -1
+        self._attempts_known = True
+        self._claimed = time.monotonic()
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 by Redis's clock, as the claim told it."""
+        return self.claim.now_ms + int((time.monotonic() - self._claimed) * 1000)
+
+    def since_admission_ms(self) -> int:
+        """Milliseconds since the job was admitted."""
+        return max(0, self.now_ms() - ids.milliseconds(self.id))
+
+    def stop(self, reason: Stop) -> None:
+        """Ends the call's work where it stands; what was used is settled unless another worker has it now."""
+        if self.stop_reason is None and not self.ending:
+            self.stop_reason = reason
+            if self.task is not None:
+                self.task.cancel()
+
+    def begin_attempt(self, attempt: Attempt) -> None:
+        """Writes an attempt down before its request leaves."""
+        self.attempts.append(attempt)
+        self._attempts_known = False
+
+    def attempts_changed(self) -> None:
+        """Something of an attempt is known that Redis does not know yet."""
+        self._attempts_known = False
+
+    def next_attempt(self) -> tuple[int, str]:
+        """Number and client request id of the next attempt of this epoch."""
+        self.own_attempts += 1
+        return self.own_attempts, f"{self.id}.{self.epoch}.{self.own_attempts}"
+
+    def sent(self, event: Delta) -> None:
+        """Counts one delta that goes to the client."""
+        if event.content:
+            self.delivered += 1
+            if not self.counts_deltas:
+                self.delivered_bytes += estimate.bytes_of_delta(event.delta)
+            if self.first_ms is None:
+                self.first_ms = self.since_admission_ms()
+
+    def input_estimate(self) -> int:
+        """Input tokens, where no provider said how many: never above what was used."""
+        if self._input_tokens is None:
+            messages = self.fields.get("messages")
+            self._input_tokens = estimate.of_messages(bytes(messages)) if messages is not None else 0
+        return self._input_tokens
+
+    def output_estimate(self) -> int:
+        """Output tokens delivered so far."""
+        return self.delivered if self.counts_deltas else self.delivered_bytes // estimate.BYTES_PER_TOKEN
+
+    def used(self) -> tuple[Tokens, bool]:
+        """What has been used so far, and whether that is an estimate. Nothing delivered is nothing used."""
+        if self.usage is not None:
+            return self.usage, self.estimated
+        if self.delivered == 0:
+            return Tokens(), False
+        return Tokens(prompt=self.input_estimate(), completion=self.output_estimate()), True
+
+    def bill(self, tokens: Tokens) -> Bill:
+        """The charge for `tokens`, within the hold where it is strict."""
+        if not tokens.prompt and not tokens.completion:
+            return NOTHING
+        most = self.hold_micro if self.job.policy == "strict" else None
+        return bill([Use(self.model, tokens.prompt, tokens.completion)], self.job.terms, most)
+
+    def event(
+        self,
+        outcome: Outcome,
+        tokens: Tokens,
+        charge: Bill,
+        *,
+        estimated: bool,
+        error: str | None = None,
+        finish_reason: str | None = None,
+    ) -> UsageEvent:
+        """The job's usage event as things stand."""
+        return msgspec.structs.replace(
+            self.base,
+            model=self.model,
+            provider=self.provider,
+            deployment=self.deployment,
+            outcome=outcome,
+            finish_reason=finish_reason,
+            error=error,
+            estimated=estimated,
+            tokens=tokens,
+            parts=charge.parts,
+            won=charge.won,
+            micro=charge.micro,
+            loss_won=charge.loss_won,
+            attempts=self.attempts,
+            first_token_ms=self.first_ms,
+            duration_ms=self.since_admission_ms(),
+        )
+
+    def heartbeat(self) -> Heartbeat:
+        """The renewal of this job's lease, with a checkpoint where more has been delivered since the last."""
+        attempts = b""
+        if not self._attempts_known:
+            attempts, self._attempts_known = encode_attempts(self.attempts), True
+        if self.delivered == 0 or self.delivered == self._checked:
+            return Heartbeat(self.id, self.epoch, attempts=attempts)
+        self._checked = self.delivered
+        tokens, _ = self.used()
+        charge = self.bill(tokens)
+        event = self.event("expired", tokens, charge, estimated=True, error="worker_lost")
+        return Heartbeat(self.id, self.epoch, encode_event(event), charge.micro, attempts)
+
+    def heartbeat_lost(self) -> None:
+        """The last renewal did not arrive: the next one says it all again."""
+        self._checked = -1
+        self._attempts_known = False
+
+
+def earlier_attempts(claim: Claim, job: Job) -> list[Attempt]:
+    """Attempts of workers that lost this job; an epoch that left no record gets one, so that no call is unlisted."""
+    known = decode_attempts(claim.attempts)
+    for attempt in known:
+        attempt.reason = attempt.reason or "worker_lost"
+        attempt.billed = False
+    told = {attempt.epoch for attempt in known}
+    for epoch in range(1, claim.epoch):
+        if epoch not in told:
+            request_id = f"{claim.job}.{epoch}.1"
+            known.append(Attempt(1, epoch, job.models[0], "", "", request_id, 0, reason="worker_lost"))
+    return sorted(known, key=lambda attempt: (attempt.epoch, attempt.n))

@@ -1,0 +1,156 @@
+"""Puts a worker's parts together and starts and stops them inside one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from redis.exceptions import RedisError
+
+from gateway.catalogue.model import Model
+from gateway.credit import admission, running
+from gateway.deployments.deployment import Deployment
+from gateway.http import UpstreamTransport
+from gateway.redis import RedisLine
+from gateway.seal import Sealer
+from gateway.settings import Settings
+from gateway.wire.frame import Control
+from gateway.wire.news import News
+from workers import metrics
+from workers.call import Call
+from workers.complete import complete
+from workers.control import ControlChannel
+from workers.leases import Leases, stop_channel
+from workers.publisher import Publisher
+from workers.reloading import DeploymentSet
+from workers.room import Room
+from workers.routing.choose import Balance
+
+log = logging.getLogger("workers.calls")
+
+SETTLE_S = 5.0
+"""How long stopped calls may take to write their end."""
+
+
+class CallWorker:
+    """One worker's life in an event loop: `start`, then `run` per job, then `drain` and `close`.
+
+    Args:
+        load: reads the deployments, blocking.
+        models: the catalogue.
+    """
+
+    def __init__(
+        self, settings: Settings, load: Callable[[], Sequence[Deployment]], models: Mapping[str, Model]
+    ) -> None:
+        self.id = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._settings = settings
+        redis = RedisLine(settings.redis_url)
+        self.publisher = Publisher(
+            redis,
+            self.id,
+            nobody_s=settings.nobody_listens_s,
+            most_bytes=settings.resend_buffer_bytes,
+            on_nobody=self._nobody,
+        )
+        leases = Leases(redis, self.publisher, heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s)
+        self._stop_channel = stop_channel(leases)
+        self.room = Room(
+            settings=settings,
+            worker=self.id,
+            redis=redis,
+            # deployments are written down by operators, who may well run models in their own network
+            http=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s, allow_private=True),
+            publisher=self.publisher,
+            leases=leases,
+            deployments=DeploymentSet(load),
+            models=models,
+            balance=Balance(),
+            sealer=Sealer(settings.secret_bytes, "job"),
+        )
+        self.control = ControlChannel(
+            settings.redis_url, self.id, on_control=self._on_control, on_news=self._on_news
+        )
+        self._services: list[asyncio.Task[None]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> bool:
+        """It hears its control channel and knows its deployments."""
+        return self.control.subscribed.is_set() and self.room.deployments.loaded.is_set()
+
+    async def start(self) -> None:
+        """Starts renewing, listening and reloading; does not wait for Redis or PostgreSQL."""
+        for service in (self.room.leases.run(), self.control.run(), self.room.deployments.run()):
+            self._services.append(asyncio.create_task(service))
+
+    async def run(self, job: str) -> None:
+        """One job from claim to end."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await complete(self.room, job)
+        finally:
+            self._running.discard(task)
+
+    async def drain(self, seconds: float) -> None:
+        """Waits for open calls that long. What is left then is handed to other workers, or stopped and settled."""
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=seconds)
+        for call in self.room.leases.calls():
+            if call.delivered == 0:
+                await self._hand_over(call)
+            call.stop("shutdown")
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=SETTLE_S)
+        for task in list(self._running):
+            task.cancel()
+
+    async def _hand_over(self, call: Call) -> None:
+        """Lets the lease lapse now and calls another worker: the client need not notice."""
+        if call.ending or call.stop_reason is not None:
+            return
+        call.stop("lost")
+        try:
+            await running.renew(self.room.redis, [call.heartbeat()], 0)
+            await admission.republish(self.room.redis, call.id)
+        except (RedisError, OSError) as error:
+            log.warning("hand_over_failed", extra={"job": call.id, "error": str(error)})
+
+    async def close(self) -> None:
+        """Stops the services and closes the connections."""
+        for service in self._services:
+            service.cancel()
+        for service in self._services:
+            with contextlib.suppress(asyncio.CancelledError):
+                await service
+        for task in list(self.room.background):
+            task.cancel()
+        await self.room.http.aclose()
+        with contextlib.suppress(RedisError, OSError):
+            await self.room.redis.aclose()
+
+    def _on_control(self, control: Control) -> None:
+        if control.verb == "resend":
+            self.publisher.resend(control.job, control.seq, control.reply)
+            return
+        call = self.room.leases.find(control.job)
+        if call is not None:
+            call.stop("cancelled")
+
+    def _on_news(self, news: News) -> None:
+        if news.kind == "deployments":
+            self.room.deployments.refresh()
+
+    def _nobody(self, reply: str) -> None:
+        log.warning("nobody_listens", extra={"channel": reply})
+        self._stop_channel(reply)
+
+    def measure(self) -> None:
+        """Brings the gauges up to date that nothing else keeps."""
+        metrics.KEPT_BYTES.set(self.publisher.kept_bytes)

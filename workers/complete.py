@@ -1,0 +1,161 @@
+"""The path of a job: claim, attempts, frames, usage event, end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from gateway.credit import running
+from gateway.seal import Unsealable
+from gateway.wire import ids
+from gateway.wire.event import Tokens, encode_event
+from gateway.wire.frame import FINAL, KEPT, MAX_PUBLISHED_BYTES, Final, Frame, encode_final, encode_frames
+from gateway.wire.job import decode_job
+from workers import faults, metrics
+from workers.call import Call
+from workers.delivery import Ended, answer
+from workers.metering import NOTHING
+from workers.room import Room
+
+log = logging.getLogger("workers.complete")
+
+END_RETRY_S = 0.25
+"""Between attempts to write a job's end while Redis is away: the usage event must not be lost."""
+END_PATIENCE_S = 600.0
+"""After this the end is given up with an alarm: the hold has long expired with its checkpoint."""
+
+
+async def complete(room: Room, job_id: str) -> None:
+    """Runs the job if it can be claimed. Raises nothing: whatever happens, the job has an end."""
+    lease_ms = int(room.settings.lease_s * 1000)
+    try:
+        claimed = await running.claim(room.redis, job_id, room.worker, lease_ms)
+    except (RedisError, OSError) as error:
+        log.warning("claim_failed", extra={"job": job_id, "error": str(error)})  # its relay publishes it again
+        return
+    if isinstance(claimed, running.NotClaimed):
+        if claimed.reason == "spent":
+            _tell_spent(room, job_id, claimed)
+        return
+    try:
+        body = room.sealer.open(claimed.body, ids.place_of(job_id))
+        call = Call(claimed, decode_job(body))
+    except (Unsealable, msgspec.DecodeError):
+        log.exception("job_unreadable", extra={"job": job_id})
+        await _end_unreadable(room, claimed)
+        return
+    call.task = asyncio.current_task()
+    room.leases.add(call)
+    try:
+        await _run(room, call)
+    finally:
+        room.leases.remove(call)
+        room.publisher.ended(call.id)
+
+
+async def _run(room: Room, call: Call) -> None:
+    try:
+        ended = await answer(room, call)
+    except asyncio.CancelledError:
+        if call.stop_reason is None:
+            raise
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+        ended = _stopped(call)
+    except Exception:
+        log.exception("call_broke", extra={"job": call.id})
+        ended = Ended("failed", faults.internal(), error="internal_error", free=call.delivered == 0)
+    if call.stop_reason == "lost":
+        room.publisher.forget(call.id)
+        return
+    call.ending = True
+    await _finish(room, call, ended)
+
+
+def _stopped(call: Call) -> Ended:
+    charged = call.delivered > 0
+    if call.stop_reason == "shutdown":
+        return Ended("failed", faults.shutting_down(charged), error="worker_stopped")
+    if call.stop_reason == "nobody":
+        metrics.NOBODY.inc()
+    return Ended("cancelled", None, error="nobody_listened" if call.stop_reason == "nobody" else None)
+
+
+async def _finish(room: Room, call: Call, ended: Ended) -> None:
+    """Writes the end: event, hold, slot and last frame in one step, as often as it takes."""
+    tokens, estimated = (Tokens(), False) if ended.free else call.used()
+    charge = NOTHING if ended.free else ended.charge or call.bill(tokens)
+    event = call.event(
+        ended.outcome, tokens, charge, estimated=estimated, error=ended.error, finish_reason=ended.finish_reason
+    )
+    if charge.loss_won != "0":
+        log.error("charge_above_hold", extra={"job": call.id, "loss_won": charge.loss_won})
+    frame, kept = b"", b""
+    if ended.final is not None:
+        raw = encode_final(ended.final)
+        kept = room.sealer.seal(raw, ids.place_of(call.id))
+        large = len(raw) > MAX_PUBLISHED_BYTES
+        last = Frame(call.id, call.epoch, call.seq, KEPT if large else FINAL, b"" if large else raw)
+        room.publisher.remember(last)
+        frame = encode_frames([last])
+    room.publisher.flush()  # chunks of this tick go before the end
+    end = running.Ending(
+        job=call.id,
+        epoch=call.epoch,
+        org=call.job.org,
+        key=call.job.key,
+        outcome="posted",
+        micro=charge.micro,
+        event=encode_event(event),
+        reply=call.reply,
+        frame=frame,
+        kept=kept,
+        kept_ttl_s=room.settings.kept_ttl_s,
+    )
+    await _write_end(room, end)
+    metrics.JOBS.labels(ended.outcome).inc()
+
+
+async def _write_end(room: Room, end: running.Ending) -> None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + END_PATIENCE_S
+    while True:
+        try:
+            verdict, listeners = await running.finish(room.redis, end)
+        except (RedisError, OSError) as error:
+            if loop.time() > until:
+                log.critical("usage_event_lost", extra={"job": end.job, "micro": end.micro, "error": str(error)})
+                return
+            await asyncio.sleep(END_RETRY_S)
+            continue
+        if verdict == "stale":
+            log.warning("end_was_stale", extra={"job": end.job, "epoch": end.epoch})
+        elif end.frame:
+            room.publisher.heard(end.reply, listeners)
+        return
+
+
+def _tell_spent(room: Room, job_id: str, claimed: running.NotClaimed) -> None:
+    """The job killed its workers and has been ended; its relay learns it in a frame of an epoch of its own."""
+    log.error("job_claimed_too_often", extra={"job": job_id, "epoch": claimed.epoch})
+    last = Frame(job_id, claimed.epoch + 1, 0, FINAL, encode_final(faults.internal()))
+    room.redis.submit("PUBLISH", claimed.reply, encode_frames([last])).add_done_callback(_forget_error)
+
+
+def _forget_error(answered: asyncio.Future[Any]) -> None:
+    if not answered.cancelled() and (error := answered.exception()) is not None:
+        log.warning("frame_not_published", extra={"error": str(error)})
+
+
+async def _end_unreadable(room: Room, claim: running.Claim) -> None:
+    """A job that does not open (another secret, damage) is ended at once, free of charge."""
+    raw = encode_final(Final(500, faults.internal().body))
+    frame = encode_frames([Frame(claim.job, claim.epoch, 0, FINAL, raw)])
+    end = running.Ending(claim.job, claim.epoch, "", "", "voided", 0, claim.base_event, claim.reply, frame, b"", 0)
+    await _write_end(room, end)
+

@@ -1,0 +1,84 @@
+"""One worker process: Celery's consumer, the pool's event loop and the health server, from start to drained end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from gateway.catalogue.packaged import builtin
+from gateway.deployments.deployment import Deployment
+from gateway.settings import Settings
+from workers.app import READ_AHEAD, call_app, celery_log_level, serve_calls
+from workers.calls import CallWorker
+from workers.pool import AsyncPool
+from workers.serving import HealthServer
+
+log = logging.getLogger("workers.process")
+
+
+def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> int:
+    """Runs until SIGTERM (drained within `settings.drain_s`) or SIGQUIT (at once); returns the exit code."""
+    app = call_app(settings.redis_url)
+    calls = CallWorker(settings, load, builtin().models)
+    serve_calls(app, calls)
+    consuming = threading.Event()
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        await calls.start()
+        try:
+            yield
+        finally:
+            await calls.drain(settings.drain_s)
+            await calls.close()
+
+    AsyncPool.open_calls = settings.worker_calls
+    AsyncPool.drain_s = 0.0  # the lifespan drains: it knows what a call is
+    AsyncPool.lifespan = staticmethod(lifespan)
+    celery_worker: Any = app.Worker(
+        hostname=f"calls@{calls.id}",
+        pool_cls="custom",
+        concurrency=READ_AHEAD,
+        loglevel=celery_log_level(settings),
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        task_events=False,
+        ready_callback=lambda _consumer: consuming.set(),
+    )
+
+    def missing() -> list[str]:
+        consumer = celery_worker.consumer
+        broker = consuming.is_set() and consumer is not None and consumer.connection is not None
+        return [
+            name
+            for name, there in (
+                ("queue", broker),
+                ("control channel", calls.control.subscribed.is_set()),
+                ("deployments", calls.room.deployments.loaded.is_set()),
+            )
+            if not there
+        ]
+
+    health = _health(settings, missing, calls.measure)
+    try:
+        celery_worker.start()
+    finally:
+        if health is not None:
+            health.stop()
+    return int(celery_worker.exitcode or 0)
+
+
+def _health(
+    settings: Settings, missing: Callable[[], list[str]], measure: Callable[[], None]
+) -> HealthServer | None:
+    if not settings.metrics_port:
+        return None
+    server = HealthServer(settings.metrics_host, settings.metrics_port, missing, measure)
+    server.start()
+    log.info("serving_metrics", extra={"port": server.port})
+    return server

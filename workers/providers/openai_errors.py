@@ -1,0 +1,100 @@
+"""What an OpenAI-compatible provider's error means for routing."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+
+from workers.providers.base import FailureKind, ProviderFailure
+
+_decode = msgspec.json.Decoder().decode
+
+_BY_CODE: dict[str, FailureKind] = {
+    "context_length_exceeded": "context_length",
+    "string_above_max_length": "context_length",
+    "content_filter": "content_policy",
+    "content_policy_violation": "content_policy",
+    "invalid_prompt": "content_policy",
+    "insufficient_quota": "rate_limited",
+    "rate_limit_exceeded": "rate_limited",
+    "overloaded_error": "overloaded",
+    "insufficient_system_resource": "overloaded",
+    "invalid_api_key": "credentials",
+    "server_error": "server",
+}
+_BY_STATUS: dict[int, FailureKind] = {
+    401: "credentials",
+    402: "credentials",
+    403: "credentials",
+    404: "not_found",
+    408: "timeout",
+    429: "rate_limited",
+    503: "overloaded",
+    529: "overloaded",
+}
+
+
+def classify(status: int, headers: Mapping[str, str], body: bytes) -> ProviderFailure:
+    """The failure behind an HTTP error. Header names are lower case."""
+    message, code = _message(body)
+    kind = _BY_STATUS.get(status) or ("server" if status >= 500 or status < 400 else "bad_request")
+    by_code = _BY_CODE.get(code)
+    if by_code is not None and (status in (400, 413, 422, 429) or by_code == "content_policy"):
+        kind = by_code
+    return ProviderFailure(
+        kind=kind,
+        message=message[:500],
+        status=status,
+        retry_after_s=retry_after(headers),
+        body=body,
+        content_type=headers.get("content-type", "application/json"),
+    )
+
+
+def in_stream(error: bytes, event: bytes) -> ProviderFailure:
+    """The failure behind an error object that came under a 200."""
+    message, code = _message(b'{"error":' + error + b"}")
+    return ProviderFailure(kind=_BY_CODE.get(code, "server"), message=message[:500], status=200, body=event)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the provider asks us to wait, or None."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    if (seconds := _number(text)) is not None:
+        return seconds
+    if text:
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+        except ValueError:
+            return None
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and 0 <= value < 86_400 else None
+
+
+def _message(body: bytes) -> tuple[str, str]:
+    """The error's text and its code (or type, where it has no code). xAI writes `{"code", "error": "text"}`."""
+    try:
+        decoded = _decode(body)
+    except msgspec.DecodeError:
+        return body[:200].decode("utf-8", "replace"), ""
+    if not isinstance(decoded, dict):
+        return "", ""
+    outer = cast("dict[str, Any]", decoded)
+    error = outer.get("error")
+    if isinstance(error, dict):
+        inner = cast("dict[str, Any]", error)
+        return str(inner.get("message") or ""), str(inner.get("code") or inner.get("type") or "")
+    return str(error or outer.get("message") or ""), str(outer.get("code") or "")

@@ -1,0 +1,47 @@
+"""The deployments that may serve a job, in the order of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from gateway.catalogue.model import Model
+from gateway.deployments.deployment import Deployment
+from gateway.wire.job import Job
+from workers.providers.base import Adapter
+from workers.providers.dialects import adapter
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One deployment of one of the job's models, with the adapter that speaks to it."""
+
+    model: Model
+    deployment: Deployment
+    adapter: Adapter
+
+
+def candidates(
+    job: Job, models: Mapping[str, Model], deployments: Mapping[str, Sequence[Deployment]]
+) -> list[list[Candidate]]:
+    """For each of the job's models, in its order, the deployments that the organisation permits.
+
+    A drained deployment (weight 0) is left out, and so is one whose dialect this worker does not speak. A model
+    that the job has no terms for is never served: there would be no price.
+    """
+    found: list[list[Candidate]] = []
+    for model_id in job.models:
+        model = models.get(model_id)
+        speaker = adapter(model.quirks.dialect) if model is not None else None
+        if model is None or speaker is None or model_id not in job.terms:
+            continue
+        permitted = [
+            Candidate(model, deployment, speaker)
+            for deployment in deployments.get(model_id, ())
+            if deployment.weight > 0
+            and (deployment.domestic or not job.domestic_only)
+            and (deployment.no_training or not job.no_training)
+        ]
+        if permitted:
+            found.append(permitted)
+    return found
