@@ -1,0 +1,263 @@
+"""Admission: identity, catalogue and body become one placement; every refusal becomes the right answer.
+
+What may be a matter of moments (a version on its way, a window being rebuilt) is tried again within the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+
+from api import metrics
+from api.auth import Identities
+from api.dialects.chat import Size
+from api.quote import Quote, quote
+from api.sources import EpochLoader, SourceAway
+from gateway.accounts.identity import Identity
+from gateway.catalogue.model import Model
+from gateway.catalogue.snapshot import Snapshot
+from gateway.credit import admission
+from gateway.credit.admission import Placed, Placement, RateLimit, Refused
+from gateway.credit.scripts import AsyncExecutor
+from gateway.errors import CreditLimitExceeded, GatewayError, RateLimitExceeded, ServiceUnavailable
+from gateway.seal import Sealer
+from gateway.settings import Settings
+from gateway.wire import ids
+from gateway.wire.event import UsageEvent, encode_event
+from gateway.wire.job import Endpoint, Job, Surface, encode_job
+
+LEAST_CAP = 256
+"""Output tokens below which a call that asked for more is refused instead of cut: a stump of an answer helps nobody."""
+STALE_PATIENCE_S = 2.0
+"""How long a version that PostgreSQL has may take to reach the window."""
+REBUILD_PATIENCE_S = 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
+SLOT_PAUSE_S = 1.0
+"""When to ask for a concurrency slot again: nobody knows when one gets free."""
+
+log = structlog.get_logger()
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One call as the client meant it, checked. ``cap`` is output tokens for each of ``choices``."""
+
+    surface: Surface
+    endpoint: Endpoint
+    asked: str
+    models: list[Model]
+    size: Size
+    choices: int
+    cap: int
+    stream: bool
+    include_usage: bool
+    body: bytes
+    title: str | None = None
+    user: str | None = None
+    routing: bytes = b""
+    trace: str | None = None
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A placed job and the rate limits it was counted under, in the order of ``placed.remaining``."""
+
+    placed: Placed
+    rates: tuple[RateLimit, ...]
+
+
+class Admission:
+    """Places jobs.
+
+    Args:
+        settings: limits and times.
+        redis: the process's shared line.
+        identities: to load an identity again where the window knows a newer one.
+        epochs: to learn under which epoch the window is open.
+        channel: where this process hears frames.
+    """
+
+    def __init__(
+        self, settings: Settings, redis: AsyncExecutor, identities: Identities, epochs: EpochLoader, channel: str
+    ) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._identities = identities
+        self._epochs = epochs
+        self._channel = channel
+        self._sealer = Sealer(settings.secret_bytes, "job")
+        self._epoch = ""
+        self._ahead_ms = 0
+
+    def now_ms(self) -> int:
+        """Redis's clock, as near as the last admission told."""
+        return int(time.time() * 1000) + self._ahead_ms
+
+    async def admit(self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call) -> Admitted:
+        """Places the call. Raises the refusal as a member of the error tree; nothing is taken then."""
+        at_ms = self.now_ms()
+        began = time.monotonic()
+        pause = FIRST_PAUSE_S
+        while True:
+            placement = self._placement(snapshot, identity, call, at_ms)
+            answer = await self._place(placement)
+            if isinstance(answer, Placed):
+                self._ahead_ms = answer.now_ms - int(time.time() * 1000)
+                metrics.ADMITTED.inc()
+                return Admitted(answer, placement.rates)
+            waited = time.monotonic() - began
+            if answer.reason == "terms" and waited < STALE_PATIENCE_S:
+                at_ms = answer.now_ms
+                self._ahead_ms = at_ms - int(time.time() * 1000)
+            elif answer.reason == "stale" and waited < STALE_PATIENCE_S:
+                identity = await self._newer(identity, sha256)
+                pause = await _rest(pause, first=waited < FIRST_PAUSE_S)
+            elif answer.reason == "rebuilding" and waited < REBUILD_PATIENCE_S:
+                changed = await self._learn_epoch()
+                pause = await _rest(pause, first=changed)
+            else:
+                metrics.REFUSALS.labels(answer.reason).inc()
+                raise refusal(answer, placement.rates)
+            metrics.RETRIES.labels(answer.reason).inc()
+
+    async def _place(self, placement: Placement) -> Placed | Refused:
+        try:
+            return await admission.place(self._redis, placement)
+        except (RedisError, OSError) as exc:
+            metrics.REFUSALS.labels("redis").inc()
+            log.warning("redis_away", reason=type(exc).__name__)
+            raise ServiceUnavailable() from exc
+
+    async def _newer(self, identity: Identity, sha256: bytes) -> Identity:
+        """The identity as PostgreSQL has it, made known to the window. Raises ``InvalidApiKey``."""
+        fresh = await self._identities.reload(sha256)
+        try:
+            await admission.seed_key(self._redis, fresh.key_id, fresh.key_version, fresh.spent_micro)
+            await admission.seed_org(self._redis, fresh.org_id, fresh.org_version)
+        except (RedisError, OSError) as exc:
+            raise ServiceUnavailable() from exc
+        if fresh.org_id != identity.org_id:
+            raise ServiceUnavailable()
+        return fresh
+
+    async def _learn_epoch(self) -> bool:
+        try:
+            epoch = await self._epochs.window_epoch()
+        except SourceAway as exc:
+            metrics.REFUSALS.labels("postgres").inc()
+            raise ServiceUnavailable() from exc
+        changed, self._epoch = epoch != self._epoch, epoch
+        return changed
+
+    def _placement(self, snapshot: Snapshot, identity: Identity, call: Call, at_ms: int) -> Placement:
+        s = self._settings
+        terms = quote(snapshot, call.models, call.size, call.choices, identity.policy, at_ms)
+        month_from, month_until = ids.month_bounds_ms(at_ms)
+        digits = ids.random_parts()
+        return Placement(
+            window_epoch=self._epoch,
+            org=identity.org_id,
+            key=identity.key_id,
+            org_version=identity.org_version,
+            key_version=identity.key_version,
+            digits=digits,
+            valid_from_ms=max(terms.valid_from_ms, month_from),
+            valid_until_ms=min(terms.valid_until_ms, month_until),
+            month=ids.month_of(at_ms),
+            prepaid=identity.prepaid,
+            month_limit_micro=identity.month_limit_micro,
+            key_limit_micro=identity.key_limit_micro,
+            input_micro=terms.input_micro,
+            unit_micro=terms.unit_micro,
+            cap=call.cap,
+            least_cap=min(call.cap, LEAST_CAP),
+            org_slots=identity.org_slots,
+            key_slots=identity.key_slots,
+            rates=rates_of(identity),
+            queue_max=s.queue_max,
+            lease_ms=int(s.placed_lease_s * 1000),
+            grace_ms=int(s.expiry_grace_s * 1000),
+            body=self._sealer.seal(
+                encode_job(_job(snapshot, identity, call, terms)), "".join(digits).encode()
+            ),
+            body_ttl_s=s.body_ttl_s,
+            reply=self._channel,
+            base_event=encode_event(_base_event(identity, call)),
+        )
+
+
+def rates_of(identity: Identity) -> tuple[RateLimit, ...]:
+    """The requests-per-minute limits that bind a call."""
+    rates: list[RateLimit] = []
+    if identity.key_rpm >= 0:
+        rates.append(RateLimit(f"k:{identity.key_id}", identity.key_rpm))
+    if identity.org_rpm >= 0:
+        rates.append(RateLimit(f"o:{identity.org_id}", identity.org_rpm))
+    return tuple(rates)
+
+
+def refusal(answer: Refused, rates: Sequence[RateLimit]) -> GatewayError:
+    """A refusal as the error that the caller sees."""
+    match answer.reason:
+        case "rate":
+            limit = next((rate.limit for rate in rates if rate.scope == answer.scope), 0)
+            error = RateLimitExceeded(retry_after_s=answer.retry_ms / 1000, details={"limit": limit})
+            return error
+        case "slots":
+            return RateLimitExceeded(retry_after_s=SLOT_PAUSE_S)
+        case "credit":
+            return CreditLimitExceeded()
+        case _:
+            return ServiceUnavailable(retry_after_s=1.0)
+
+
+async def _rest(pause: float, *, first: bool) -> float:
+    """Waits, but not before the first try with what was just learned. Returns the next pause in seconds."""
+    if first:
+        return pause
+    await asyncio.sleep(pause)
+    return min(pause * 2, LONGEST_PAUSE_S)
+
+
+def _job(snapshot: Snapshot, identity: Identity, call: Call, terms: Quote) -> Job:
+    return Job(
+        org=identity.org_id,
+        key=identity.key_id,
+        surface=call.surface,
+        endpoint=call.endpoint,
+        asked=call.asked,
+        models=[model.id for model in call.models],
+        terms=terms.terms,
+        catalogue=snapshot.version,
+        stream=call.stream,
+        include_usage=call.include_usage,
+        policy=identity.policy,
+        body=call.body,
+        input_bound=terms.input_bound,
+        title=call.title,
+        user=call.user,
+        routing=call.routing,
+        trace=call.trace,
+        domestic_only=identity.domestic_only,
+        no_training=identity.no_training,
+    )
+
+
+def _base_event(identity: Identity, call: Call) -> UsageEvent:
+    """What is booked where nobody ever claims the job. Its id is made by the script; the stream's entry names it."""
+    return UsageEvent(
+        job="",
+        org=identity.org_id,
+        key=identity.key_id,
+        asked=call.asked,
+        surface=call.surface,
+        endpoint=call.endpoint,
+        stream=call.stream,
+        title=call.title,
+        user=call.user,
+        model=call.models[0].id,
+        trace=call.trace,
+    )

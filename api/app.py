@@ -1,0 +1,45 @@
+"""Everything mounted, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+
+from api.errors import handle
+from api.observed import Observed
+from api.parts import Parts, Sources
+from api.routes.account import account_routes
+from api.routes.chat import chat_route
+from api.routes.health import health_routes
+from api.routes.models import models_routes
+from gateway.settings import Settings
+
+
+def create_app(settings: Settings, sources: Sources) -> Observed:
+    """The ASGI application. Its parts start and stop with the server's lifespan."""
+    parts = Parts(settings, sources)
+
+    @asynccontextmanager
+    async def running(_app: Litestar) -> AsyncGenerator[None]:
+        await parts.start()
+        try:
+            yield
+        finally:
+            await parts.aclose()
+
+    app = Litestar(
+        route_handlers=[
+            chat_route(parts),
+            *models_routes(parts),
+            *account_routes(parts),
+            *health_routes(parts),
+        ],
+        exception_handlers={Exception: handle},
+        lifespan=[running],
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return Observed(app, parts)

@@ -1,0 +1,1 @@
+"""Client bodies to what the core works with."""

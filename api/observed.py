@@ -1,0 +1,107 @@
+"""Around everything: request ids, metrics, the log line, and the word that this process is about to stop."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import structlog
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from api import metrics
+from api.errors import surface_of
+from api.parts import Parts
+
+SEEN = "wonrouter.seen"
+_SURFACES = ("/api/v1", "/v1")
+_ENDPOINTS = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/models": "models",
+    "/generation": "generation",
+    "/credits": "credits",
+    "/key": "key",
+}
+
+log = structlog.get_logger()
+
+
+class Seen:
+    """What is known about a request, for its log line; routes fill it in."""
+
+    __slots__ = ("key", "model", "org", "request_id", "status")
+
+    def __init__(self) -> None:
+        self.request_id = ""
+        self.org = ""
+        self.key = ""
+        self.model = ""
+        self.status = 0
+
+
+def seen(scope: Any) -> Seen:
+    """The request's notes."""
+    return scope[SEEN]
+
+
+class Observed:
+    """Wraps the application.
+
+    Args:
+        app: what answers.
+        parts: tells whether the process is about to stop.
+    """
+
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        self.app = app
+        self.parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, counts and logs one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        notes = Seen()
+        scope[SEEN] = notes  # pyright: ignore[reportGeneralTypeIssues]
+        began = time.perf_counter()
+
+        async def observed_send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                notes.status = message["status"]
+                headers = list(message["headers"])
+                headers.append((b"x-request-id", (notes.request_id or uuid.uuid4().hex).encode()))
+                if self.parts.draining:
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed_send)
+        finally:
+            self._count(scope, notes, time.perf_counter() - began)
+
+    def _count(self, scope: Any, notes: Seen, seconds: float) -> None:
+        path: str = scope["path"]
+        surface, endpoint = "", "other"
+        for base in _SURFACES:
+            if path.startswith(base + "/"):
+                surface = surface_of(path)
+                rest = path[len(base) :]
+                endpoint = _ENDPOINTS.get(rest, "models" if rest.startswith("/models/") else "other")
+                break
+        if not surface:
+            return  # probes and scrapes would drown the rest
+        metrics.REQUESTS.labels(surface, endpoint, notes.status or 499).inc()
+        metrics.SECONDS.labels(endpoint).observe(seconds)
+        log.info(
+            "answered",
+            request_id=notes.request_id,
+            surface=surface,
+            endpoint=endpoint,
+            org=notes.org,
+            key=notes.key,
+            model=notes.model,
+            status=notes.status or 499,
+            ms=round(seconds * 1000, 1),
+        )

@@ -1,0 +1,95 @@
+"""The parts of one api process, put together once and handed to the routes."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+
+import structlog
+
+from api.admission import Admission
+from api.auth import Identities
+from api.catalogue_cache import CatalogueCache
+from api.relay import Relay
+from api.replies import Subscription
+from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader
+from gateway.errors import ServiceUnavailable
+from gateway.redis import RedisLine
+from gateway.settings import Settings
+from gateway.wire import keys
+from gateway.wire.news import decode_news
+
+START_PATIENCE_S = 5.0
+"""How long the start waits for the subscription; after it the process serves, says it is not ready, and keeps trying."""
+DEAF_S = 1.0
+"""With the subscription down for longer than this, nothing is admitted: nobody would hear the answer. A shorter break
+is repaired."""
+
+log = structlog.get_logger()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """What is read from PostgreSQL; see ``api.sources``."""
+
+    identities: IdentityLoader
+    epochs: EpochLoader
+    snapshots: SnapshotLoader
+    receipts: ReceiptLoader
+
+
+class Parts:
+    """Everything a route needs.
+
+    Args:
+        settings: the process's.
+        sources: PostgreSQL, or what stands for it in a test.
+        instance: names the reply channel; made up where not given.
+    """
+
+    def __init__(self, settings: Settings, sources: Sources, instance: str = "") -> None:
+        self.settings = settings
+        self.sources = sources
+        self.redis = RedisLine(settings.redis_url)
+        channel = keys.reply(instance or uuid.uuid4().hex)
+        self.identities = Identities(sources.identities, settings.identity_cache_s)
+        self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
+        self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
+        self.relay = Relay(settings, self.redis, channel)
+        self.subscription = Subscription(
+            settings.redis_url, channel, self.relay.on_frames, self._on_news, self._on_again
+        )
+        self.draining = False
+
+    async def start(self) -> None:
+        """Subscribes and loads, before traffic is accepted."""
+        self.relay.start()
+        await self.catalogue.start()
+        if not await self.subscription.start(START_PATIENCE_S):
+            log.error("started_without_subscription")
+
+    async def aclose(self) -> None:
+        """Ends everything in the order that loses nothing."""
+        await self.relay.aclose()
+        await self.subscription.aclose()
+        await self.catalogue.aclose()
+        await self.redis.aclose()
+
+    def require_ears(self) -> None:
+        """Raises ``ServiceUnavailable`` where the answer could not be heard."""
+        if not self.subscription.ready and self.subscription.away_s() > DEAF_S:
+            raise ServiceUnavailable()
+
+    def _on_news(self, payload: bytes) -> None:
+        try:
+            news = decode_news(payload)
+        except ValueError:
+            log.error("news_undecodable", bytes=len(payload))
+            return
+        self.identities.on_news(news)
+        self.catalogue.on_news(news)
+
+    def _on_again(self) -> None:
+        self.identities.expire_all()  # news were missed
+        self.catalogue.want()
+        self.relay.on_again()

@@ -1,0 +1,157 @@
+"""One answer on its way: frames of one job in order, whatever order and attempt they come in. Does no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+import msgspec
+
+from api import metrics
+from gateway.errors import GatewayError
+from gateway.wire.frame import ALIVE, CHUNK, KEPT, Final, Frame, decode_final
+
+Taken = Literal["ok", "gap", "kept", "overflow", "interrupted"]
+"""What a frame asks of the relay: nothing; a resend; the kept answer; cutting the client off; ending a torn answer."""
+
+
+class Reply:
+    """The state of one open job. The relay feeds it, one consumer drains it.
+
+    ``epoch`` is the newest attempt seen (0: none yet), ``next`` the number awaited from it. Bytes wait in ``pending``
+    until the consumer takes them; from then on ``delivered`` is true, and no other attempt can take the answer over.
+    """
+
+    __slots__ = (
+        "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "asks", "delivered", "epoch",
+        "error", "final", "first_at", "heard_at", "job", "left", "missing", "next", "placed_at", "quiet", "republished",
+        "stream", "wake", "wants_kept", "worker", "written_at",
+    )  # fmt: skip  # one block of names
+
+    def __init__(self, job: str, stream: bool, limit_bytes: int, now: float) -> None:
+        self.job = job
+        self.stream = stream
+        self.epoch = 0
+        self.next = 0
+        self.worker = ""
+        self.placed_at = now
+        self.heard_at = now
+        self.written_at = now
+        self.first_at: float | None = None
+        self.republished = 0
+        self.delivered = False
+        self.missing = False
+        self.asks = 0
+        self.asked_at = 0.0
+        self.wants_kept = False
+        self.quiet = False
+        self.left = False
+        self.final: Final | None = None
+        self.error: GatewayError | None = None
+        self.wake = asyncio.Event()
+        self._limit = limit_bytes
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+        self._early: dict[int, Frame] = {}
+        self._early_bytes = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is awaited from a worker."""
+        return self.final is not None or self.error is not None
+
+    def take(self, frame: Frame, now: float) -> Taken:
+        """Takes one frame in, and says what the relay has to do about it."""
+        if self.ended or frame.epoch < self.epoch:
+            metrics.STALE.inc()
+            return "ok"
+        if frame.epoch > self.epoch and not self._restart(frame.epoch):
+            return "interrupted"
+        self.heard_at = now
+        if frame.kind == ALIVE:
+            self.worker = frame.data.decode()
+            return self._miss() if frame.seq >= self.next else "ok"
+        if frame.seq < self.next:
+            return "ok"
+        if not self.stream and frame.kind != CHUNK:
+            return self._accept(frame, now)  # the whole answer: whatever came before does not matter
+        if frame.seq > self.next:
+            return self._keep_early(frame)
+        taken = self._accept(frame, now)
+        while taken == "ok" and (early := self._early.pop(self.next, None)) is not None:
+            self._early_bytes -= len(early.data)
+            taken = self._accept(early, now)
+        if not self._early:
+            self.missing, self.asks = False, 0
+        return taken
+
+    def give_final(self, final: Final) -> None:
+        """The job's end, read from its key."""
+        self.final = final
+        self.wake.set()
+
+    def fail(self, error: GatewayError) -> None:
+        """The relay gives up on the job."""
+        if not self.ended:
+            self.error = error
+            self.wake.set()
+
+    def client_left(self) -> None:
+        """Nobody reads any more."""
+        self.left = True
+        self.wake.set()
+
+    def drain(self) -> bytes:
+        """All bytes ready for the client; they count as delivered."""
+        if not self._pending:
+            return b""
+        data = b"".join(self._pending) if len(self._pending) > 1 else self._pending[0]
+        self._pending.clear()
+        self._pending_bytes = 0
+        self.delivered = True
+        return data
+
+    def _restart(self, epoch: int) -> bool:
+        """Another attempt begins from nothing. False where the client already has a part of an earlier one."""
+        if self.delivered:
+            return False
+        self.epoch, self.next = epoch, 0
+        self._pending.clear()
+        self._early.clear()
+        self._pending_bytes = self._early_bytes = 0
+        self.missing, self.asks, self.wants_kept = False, 0, False
+        return True
+
+    def _miss(self) -> Taken:
+        if self.missing:
+            return "ok"
+        self.missing = True
+        return "gap"
+
+    def _keep_early(self, frame: Frame) -> Taken:
+        if frame.seq in self._early:
+            return "ok"
+        self._early[frame.seq] = frame
+        self._early_bytes += len(frame.data)
+        return "overflow" if self._early_bytes > self._limit else self._miss()
+
+    def _accept(self, frame: Frame, now: float) -> Taken:
+        self.next = frame.seq + 1
+        if self.first_at is None:
+            self.first_at = now
+            metrics.FIRST_FRAME.observe(now - self.placed_at)
+        if frame.kind == CHUNK:
+            if self.stream:
+                self._pending.append(frame.data)
+                self._pending_bytes += len(frame.data)
+                self.wake.set()
+            return "overflow" if self._pending_bytes > self._limit else "ok"
+        if frame.kind == KEPT:
+            self.wants_kept = True
+            return "kept"
+        try:
+            self.give_final(decode_final(frame.data))
+        except msgspec.DecodeError:
+            self.wants_kept = True
+            return "kept"
+        return "ok"

@@ -1,0 +1,98 @@
+"""The HTTP server: uvicorn, stopped in an order that fails no request."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.answer import ABORT
+from api.observed import Observed
+from gateway.errors import ServiceUnavailable
+
+BACKLOG = 4096
+KEEP_ALIVE_S = 75
+"""Longer than the 60 s of usual load balancers: the side that knows about a request should be the one that closes."""
+LEAD_S = 0.5
+"""Between "/readyz says no, answers say close" and the closed door, so that balancers and clients have noticed."""
+
+log = structlog.get_logger()
+
+
+class Protocol(HttpToolsProtocol):
+    """Gives an answer the means to cut a connection whose client does not read."""
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # pyright: ignore[reportGeneralTypeIssues]
+
+
+class Server(uvicorn.Server):
+    """Drains on SIGTERM and SIGINT: not ready, a moment's grace, no new connections, answers finish, the rest is told.
+
+    Args:
+        config: uvicorn's.
+        observed: the application.
+        drain_s: how long answers may take to finish.
+    """
+
+    def __init__(self, config: uvicorn.Config, observed: Observed, drain_s: float) -> None:
+        super().__init__(config)
+        self._observed = observed
+        self._drain_s = drain_s
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second does not wait."""
+        if self._draining is not None or not self.started:
+            self.should_exit = True
+            self.force_exit = self._draining is not None and sig == signal.SIGINT
+            return
+        self._observed.parts.draining = True
+        self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        log.info("draining", open=self._observed.parts.relay.open)
+        await asyncio.sleep(LEAD_S)
+        self.should_exit = True
+        await asyncio.sleep(self._drain_s)
+        # uvicorn cuts connections a second after this; until then every open answer can still say why it ends
+        self._observed.parts.relay.fail_all(ServiceUnavailable("The server is restarting. Please try again."))
+
+
+def configured(app: Any, *, host: str, port: int, fd: int | None, drain_s: float, trust_proxy: str) -> uvicorn.Config:
+    """uvicorn as we run it.
+
+    Args:
+        app: the ASGI application.
+        host: address to listen on.
+        port: port to listen on.
+        fd: an open listening socket instead of both.
+        drain_s: how long answers may take to finish at the end.
+        trust_proxy: addresses whose X-Forwarded-* headers are believed; empty: nobody's.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        fd=fd,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=bool(trust_proxy),
+        forwarded_allow_ips=trust_proxy or None,
+        server_header=False,
+        date_header=True,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(drain_s) + 2,
+    )
