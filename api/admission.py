@@ -180,9 +180,7 @@ class Admission:
             queue_max=s.queue_max,
             lease_ms=int(s.placed_lease_s * 1000),
             grace_ms=int(s.expiry_grace_s * 1000),
-            body=self._sealer.seal(
-                encode_job(_job(snapshot, identity, call, terms)), "".join(digits).encode()
-            ),
+            body=self._sealer.seal(encode_job(_job(snapshot, identity, call, terms)), "".join(digits).encode()),
             body_ttl_s=s.body_ttl_s,
             reply=self._channel,
             base_event=encode_event(_base_event(identity, call)),

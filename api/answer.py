@@ -102,7 +102,9 @@ class Answer:
                 await self._send_events(send, sse_error(final.body))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        extra: Headers = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in final.headers.items()]
+        extra: Headers = [
+            (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in final.headers.items()
+        ]
         if final.source == "provider" and final.status >= 400:
             extra.append((b"x-wonrouter-error-source", b"provider"))
         if final.status >= 400 and final.charged:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import OrderedDict
 
-
 from api.sources import IdentityLoader, SourceAway
 from gateway.accounts.identity import Identity, key_hash
 from gateway.errors import InvalidApiKey, ServiceUnavailable
@@ -24,6 +23,7 @@ STALE_S = 600.0
 """How long an identity is used beyond its time while PostgreSQL is away."""
 LONGEST_KEY = 256
 _PREFIXES = ("sk-br-v1-", "kr-")
+
 
 class Known:
     """A cached identity."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -36,6 +37,7 @@ class Sources:
     epochs: EpochLoader
     snapshots: SnapshotLoader
     receipts: ReceiptLoader
+    aclose: Callable[[], Awaitable[None]]
 
 
 class Parts:
@@ -74,6 +76,7 @@ class Parts:
         await self.subscription.aclose()
         await self.catalogue.aclose()
         await self.redis.aclose()
+        await self.sources.aclose()
 
     def require_ears(self) -> None:
         """Raises ``ServiceUnavailable`` where the answer could not be heard."""

@@ -58,13 +58,17 @@ def input_bound(model: Model, size: Size, policy: Policy) -> int:
     bounds = model.input_bounds
     if bounds is None:
         if policy == "strict":
-            raise PermissionDenied(f"{model.id} cannot be called with strict credit holds: its input has no upper bound.")
+            raise PermissionDenied(
+                f"{model.id} cannot be called with strict credit holds: its input has no upper bound."
+            )
         bounds = LOOSE
     try:
         return bounds.tokens(size.text, size.messages, size.tools, size.images)
     except Unbounded as exc:
         if policy == "strict" and model.vision:
-            raise PermissionDenied(f"Images to {model.id} cannot be held for strictly: they have no upper bound.") from exc
+            raise PermissionDenied(
+                f"Images to {model.id} cannot be held for strictly: they have no upper bound."
+            ) from exc
         return LOOSE.tokens(size.text * bounds.byte, size.messages, size.tools, size.images)
 
 

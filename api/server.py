@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import socket
 from types import FrameType
 from typing import Any
 
@@ -47,15 +47,24 @@ class Server(uvicorn.Server):
         self._observed = observed
         self._drain_s = drain_s
         self._draining: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, and notes the loop for the signals to come."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal drains, the second does not wait."""
-        if self._draining is not None or not self.started:
+        """The first signal drains; the second does not wait."""
+        if self._observed.parts.draining or not self.started or self._loop is None:
             self.should_exit = True
-            self.force_exit = self._draining is not None and sig == signal.SIGINT
+            self.force_exit = self._observed.parts.draining
             return
         self._observed.parts.draining = True
-        self._draining = asyncio.get_running_loop().create_task(self._drain())
+        self._loop.call_soon_threadsafe(self._begin_to_drain)
+
+    def _begin_to_drain(self) -> None:
+        self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
         log.info("draining", open=self._observed.parts.relay.open)
@@ -66,14 +75,13 @@ class Server(uvicorn.Server):
         self._observed.parts.relay.fail_all(ServiceUnavailable("The server is restarting. Please try again."))
 
 
-def configured(app: Any, *, host: str, port: int, fd: int | None, drain_s: float, trust_proxy: str) -> uvicorn.Config:
+def configured(app: Any, *, host: str, port: int, drain_s: float, trust_proxy: str) -> uvicorn.Config:
     """uvicorn as we run it.
 
     Args:
         app: the ASGI application.
         host: address to listen on.
         port: port to listen on.
-        fd: an open listening socket instead of both.
         drain_s: how long answers may take to finish at the end.
         trust_proxy: addresses whose X-Forwarded-* headers are believed; empty: nobody's.
     """
@@ -81,7 +89,6 @@ def configured(app: Any, *, host: str, port: int, fd: int | None, drain_s: float
         app,
         host=host,
         port=port,
-        fd=fd,
         loop="uvloop",
         http=Protocol,
         ws="none",

@@ -45,7 +45,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
         raw = await guardrails.check(identity, raw)
 
         snapshot = parts.catalogue.snapshot
-        model = find_model(parts, snapshot, identity, body.model or "", surface)
+        model = find_model(snapshot, identity, body.model or "", surface)
         notes.model = model.id
         call = make_call(snapshot, identity, surface, model, body, raw, title_of(request.scope["headers"]))
 
@@ -61,13 +61,11 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
     return complete
 
 
-def find_model(parts: Parts, snapshot: Snapshot, identity: Identity, asked: str, surface: Surface) -> Model:
+def find_model(snapshot: Snapshot, identity: Identity, asked: str, surface: Surface) -> Model:
     """The model meant by ``asked``. Raises ``ModelNotFound``, ``PermissionDenied`` (the key may not use it) and
     ``ServiceUnavailable`` (nobody has configured a way to reach it)."""
     try:
         model = snapshot.resolve(asked, surface)
-        if model.provider == "sandbox" and not parts.catalogue.sandbox:
-            raise UnknownModel(asked)
     except UnknownModel as exc:
         details = {"suggestions": exc.suggestions} if exc.suggestions else None
         shown = asked if len(asked) <= LONGEST_TITLE else asked[:LONGEST_TITLE] + "…"
@@ -118,7 +116,13 @@ def fallbacks_of(snapshot: Snapshot, identity: Identity, model: Model) -> list[M
     for name in identity.fallbacks.get(model.id, ()):
         other = snapshot.models.get(name)
         allowed = identity.models is None or name in identity.models
-        if other is not None and other is not model and other.state == "active" and allowed and name in snapshot.available:
+        if (
+            other is not None
+            and other is not model
+            and other.state == "active"
+            and allowed
+            and name in snapshot.available
+        ):
             found.append(other)
     return found
 

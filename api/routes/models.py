@@ -30,14 +30,12 @@ def models_routes(parts: Parts) -> list[HTTPRouteHandler]:
 
     # The SDKs send "openai%2Fgpt-4o", people "openai/gpt-4o": both arrive decoded, as a path.
     @get([f"{base}/models/{{model_id:path}}" for base in BASES])
-    async def show_model(request: Request[Any, Any, Any], model_id: str) -> Response[bytes]:
+    async def show_model(request: Request[Any, Any, Any]) -> Response[bytes]:
         await identify(parts, request)
-        asked = str(model_id).strip("/")
+        asked = str(request.path_params["model_id"]).strip("/")
         snapshot = parts.catalogue.snapshot
         try:
             model = snapshot.resolve(asked, surface_of(request.scope["path"]))
-            if model.provider == "sandbox" and not parts.catalogue.sandbox:
-                raise UnknownModel(asked)
             return as_json(snapshot.entry(model.id, int(time.time() * 1000)))
         except (UnknownModel, NoPrice) as exc:
             suggestions: list[str] = getattr(exc, "suggestions", [])

@@ -1,0 +1,39 @@
+"""``wonrouter api``: one front end process."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import click
+
+
+@click.command()
+@click.option("--host", default=None, help="Address to listen on [default: WONROUTER_HOST, else 127.0.0.1].")
+@click.option("--port", type=int, default=None, help="Port to listen on [default: WONROUTER_PORT, else 8000].")
+@click.option("--fd", type=int, default=None, help="An open listening socket, handed down by whoever starts us.")
+def api(host: str | None, port: int | None, fd: int | None) -> None:
+    """Answer HTTP until SIGTERM. Reads DATABASE_URL, REDIS_URL and WONROUTER_SECRET."""
+    from api.app import create_app
+    from api.postgres import PostgresSources
+    from api.server import Server, configured
+    from gateway import logs
+    from gateway.settings import settings
+
+    s = settings()
+    logs.configure(s.log_level, "api")
+    app = create_app(s, PostgresSources(s).sources())
+    config = configured(
+        app,
+        host=host or s.host,
+        port=s.port if port is None else port,
+        drain_s=s.drain_s,
+        # uvicorn's own variable: which proxies in front of us are believed
+        trust_proxy=os.environ.get("FORWARDED_ALLOW_IPS", ""),
+    )
+    # by its number uvicorn would take the socket for a UNIX one, and its answers would wait for Nagle
+    sockets = None if fd is None else [socket.socket(fileno=fd)]
+    Server(config, app, s.drain_s).run(sockets)
+
+
+commands = [api]

@@ -1,0 +1,60 @@
+"""The front end's sources in PostgreSQL, as the role ``wonrouter_api``, which may read what it needs and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.parts import Sources
+from api.sources import SourceAway
+from gateway.accounts.identity import Identity
+from gateway.accounts.store import IdentityStore
+from gateway.catalogue.snapshot import Snapshot
+from gateway.db.catalogue_store import load_snapshot
+from gateway.db.connect import async_engine
+from gateway.settings import Settings
+
+T = TypeVar("T")
+
+
+class PostgresSources:
+    """All of ``api.sources`` over one engine.
+
+    Args:
+        settings: names the database, and whether the sandbox is on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = async_engine(settings.database_url)
+        self._store = IdentityStore(self._engine)
+        self._sandbox = settings.sandbox
+
+    def sources(self) -> Sources:
+        """The same object in every part."""
+        return Sources(identities=self, epochs=self, snapshots=self, receipts=self, aclose=self._engine.dispose)
+
+    async def by_hash(self, sha256: bytes) -> Identity | None:
+        """See ``IdentityLoader``."""
+        return await _or_away(self._store.by_hash(sha256))
+
+    async def window_epoch(self) -> str:
+        """See ``EpochLoader``."""
+        return await _or_away(self._store.window_epoch())
+
+    async def load(self) -> Snapshot:
+        """See ``SnapshotLoader``."""
+        return await _or_away(load_snapshot(self._engine, self._sandbox))
+
+    async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
+        """See ``ReceiptLoader``."""
+        del org_id, job_id
+        return None
+
+
+async def _or_away(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except (SQLAlchemyError, OSError) as exc:
+        raise SourceAway(type(exc).__name__) from exc
