@@ -60,6 +60,7 @@ class Leash:
             try:
                 child = subprocess.Popen(
                     argv,
+                    bufsize=0,  # what a dead child did not read must not wait in a buffer of ours
                     env=env,
                     stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                     stdout=log,

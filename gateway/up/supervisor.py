@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import signal
 import socket
 import sys
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from gateway.engines import EngineError
@@ -22,6 +20,7 @@ from gateway.up import preparations
 from gateway.up.children import AppProcess, Runnable, Watch, say
 from gateway.up.listening import address, listen
 from gateway.up.servers import Servers, start_servers
+from gateway.up.signals import Signals, StopRequested
 from gateway.up.state import Secrets, State
 
 # Roles in the order they start; they stop from the front door inwards, so that nothing is admitted that nobody serves.
@@ -32,10 +31,6 @@ DRAIN_SECONDS = 35.0
 START_SECONDS = 60.0
 # A thousand streams need three descriptors each in the api and worker; distributions still default to 1024.
 OPEN_FILES = 65536
-
-
-class StopRequested(BaseException):
-    """SIGINT, SIGTERM or SIGHUP during the start. Not an Exception: no handler on the way may swallow it."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +66,22 @@ class Supervisor:
         self._servers: Servers | None = None
         self._listener: socket.socket | None = None
         self._description: dict[str, Any] = {}
-        self._stop_signals = 0
-        self._starting = True
 
     def run(self) -> None:
         """Until a signal asks to stop. Raises EngineError if the start fails; everything is stopped then too."""
         self._state.lock()
         try:
             self._state.withdraw()
-            wakeup = self._listen_to_signals()
-            try:
-                self._start()
-                self._starting = False
-                self._keep_alive(wakeup)
-            except StopRequested:
-                say("stopping")
-            finally:
-                self._starting = False
-                self._stop(wakeup)
+            with Signals() as signals:
+                try:
+                    self._start()
+                    signals.interrupt = False
+                    self._keep_alive(signals)
+                except StopRequested:
+                    say("stopping")
+                finally:
+                    signals.interrupt = False
+                    self._stop(signals)
         finally:
             self._state.unlock()
 
@@ -212,26 +205,26 @@ class Supervisor:
 
     # -- keeping alive and stopping
 
-    def _keep_alive(self, wakeup: socket.socket) -> None:
-        while not self._stop_signals:
+    def _keep_alive(self, signals: Signals) -> None:
+        while not signals.stops:
             changes = [watch.tend() for watch in self._watches]
             if any(changes):
                 self._publish()
             looks = [look for watch in self._watches if (look := watch.next_look()) is not None]
-            _wait_for_signal(wakeup, min(looks, default=None))
+            signals.wait(min(looks, default=None))
         say("stopping (once more to stop at once)")
 
-    def _stop(self, wakeup: socket.socket) -> None:
+    def _stop(self, signals: Signals) -> None:
         """Front door first: api, worker, billing, then the servers they need. A second signal ends the patience."""
         self._state.withdraw()
         if self._listener is not None:
             self._listener.close()
         for role in ROLES:
-            self._stop_together([watch for watch in self._watches if _role(watch) == role], wakeup)
+            self._stop_together([watch for watch in self._watches if _role(watch) == role], signals)
         if self._servers is not None:
             self._servers.stop()
 
-    def _stop_together(self, watches: list[Watch], wakeup: socket.socket) -> None:
+    def _stop_together(self, watches: list[Watch], signals: Signals) -> None:
         running = [watch.child.process for watch in watches if watch.child.process]
         for process in running:
             if process.poll() is None:
@@ -239,40 +232,16 @@ class Supervisor:
         deadline = time.monotonic() + max((watch.patience for watch in watches), default=0.0)
         while any(process.poll() is None for process in running):
             left = deadline - time.monotonic()
-            if left <= 0 or self._stop_signals > 1:
+            if left <= 0 or signals.stops > 1:
                 for process in running:
                     process.kill()
                     process.wait()
                 return
-            _wait_for_signal(wakeup, left)
-
-    def _listen_to_signals(self) -> socket.socket:
-        """A socket that becomes readable at every signal, the death of a child included."""
-        wakeup, writer = socket.socketpair()
-        wakeup.setblocking(False)
-        writer.setblocking(False)
-        self._writer = writer  # keeps it open
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_stop_signal)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        return wakeup
-
-    def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._stop_signals += 1
-        if self._starting:
-            self._starting = False
-            raise StopRequested
+            signals.wait(left)
 
 
 def _role(watch: Watch) -> str | None:
     return watch.child.role if isinstance(watch.child, AppProcess) else None
-
-
-def _wait_for_signal(wakeup: socket.socket, seconds: float | None) -> None:
-    readable, _, _ = select.select([wakeup], [], [], seconds)
-    if readable:
-        wakeup.recv(4096)
 
 
 def _raise_file_limit() -> None:

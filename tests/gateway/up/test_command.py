@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,12 @@ def test_an_address_for_everyone_is_shown_as_one_that_can_be_called() -> None:
 def test_an_address_that_is_not_ours_is_refused() -> None:
     with pytest.raises(EngineError, match=r"cannot listen on 192\.0\.2\.1"):
         listen("192.0.2.1", 0)
+
+
+def test_afterwards_signals_are_handled_as_before(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)]
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        CliRunner().invoke(root(), ["up", "--port", str(port), "--state", str(tmp_path / "state")])
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)]
+    assert after == before
