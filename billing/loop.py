@@ -17,7 +17,7 @@ from gateway.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 0.5
 """Between tries while PostgreSQL or Redis is away: quick enough to be back with them, slow enough to do no harm."""
 CHORES_S = 1.0
 """How often expired holds are looked for and gauges are read."""

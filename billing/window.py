@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from billing import metrics
 from billing.settlement import settle
@@ -145,3 +145,21 @@ def _discharge_dead(redis: Any) -> None:
             pipe.execute_command("XADD", keys.DEAD, "*", *chain(*(fields | {b"hold": b"0"}).items()))
             pipe.execute_command("XDEL", keys.DEAD, entry)
             pipe.execute()
+
+
+def shown(engine: Engine, redis: Any) -> dict[str, Any]:
+    """The window as operators see it: per organisation, and what is open or unsettled. Money in micro-won."""
+    with engine.connect() as connection:
+        epoch, _ = epoch_and_run_id(connection)
+        orgs = [str(org) for org in connection.execute(text("SELECT id FROM organisation ORDER BY id")).scalars()]
+    readings = {org: reading for org in orgs if (reading := upkeep.read(redis, org)) is not None}
+    return {
+        "organisations": {
+            org: {"balance_micro": r.balance_micro, "held_micro": r.held_micro, "slots": r.slots}
+            for org, r in readings.items()
+        },
+        "open": redis.execute_command("GET", keys.EPOCH) == epoch.encode(),
+        "open_jobs": upkeep.open_jobs(redis),
+        "unsettled": int(redis.execute_command("XLEN", keys.USAGE)),
+        "dead": int(redis.execute_command("XLEN", keys.DEAD)),
+    }

@@ -1,0 +1,159 @@
+"""The billing process: a Celery app for tasks and their schedule, and the settlement loop beside it.
+
+One command runs everything. Several billing processes may run: the settler's lock lets one loop work at a time, and
+every task may run twice or at the same time as itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import structlog
+from celery import Celery, beat
+from celery.schedules import crontab
+from celery.signals import worker_shutting_down
+from kombu import Queue
+from sqlalchemy import Engine, text
+
+import gateway.redis
+from billing import metrics, serving
+from billing.loop import Loop
+from billing.reconcile import reconcile
+from gateway.db import connect
+from gateway.settings import Settings
+from gateway.wire import keys
+
+log = structlog.get_logger(__name__)
+
+MONTHS_AHEAD = 2
+OUTBOX_DAYS = 7
+"""Applied outbox rows are kept for a week as evidence of when a change reached the window."""
+TASK_THREADS = 2
+LOOP_END_S = 20.0
+"""A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
+
+
+def billing_app(redis_url: str) -> Celery:
+    """The Celery app of ``wr:billing``. It waits for a broker that is away for as long as that takes."""
+    app = Celery("billing", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"socket_keepalive": True, "socket_connect_timeout": 2.0},
+        task_queues=[Queue(keys.BILLING_QUEUE, routing_key=keys.BILLING_QUEUE)],
+        task_default_queue=keys.BILLING_QUEUE,
+        task_ignore_result=True,
+        task_acks_late=True,  # every task may run twice; none may be lost with its process
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        accept_content=["json"],
+        timezone="Asia/Seoul",
+        beat_schedule={
+            "invariants": {"task": "billing.invariants", "schedule": crontab(minute=7)},
+            "housekeeping": {"task": "billing.housekeeping", "schedule": crontab(minute=37)},
+        },
+    )
+    return app
+
+
+def add_tasks(app: Celery, engine: Engine, redis: Any) -> None:
+    """Registers the tasks on their stores."""
+
+    @app.task(name="billing.invariants")
+    def invariants() -> None:
+        found = reconcile(engine, redis)
+        broken = {name: count for name, count in found.items() if count}
+        if broken:
+            log.error("invariants_broken", **broken)
+
+    @app.task(name="billing.housekeeping")
+    def housekeeping() -> None:
+        keep_house(engine)
+
+    assert {invariants.name, housekeeping.name} <= set(app.tasks)
+
+
+def keep_house(engine: Engine) -> None:
+    """Makes the coming months' partitions, and forgets outbox rows applied long ago."""
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "SELECT ensure_usage_month(to_char(now() AT TIME ZONE 'Asia/Seoul' + ahead * interval '1 month', 'YYYYMM')) "
+                "FROM generate_series(0, :ahead) AS ahead"
+            ),
+            {"ahead": MONTHS_AHEAD},
+        )
+        connection.execute(
+            text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
+        )
+
+
+def run(settings: Settings) -> int:
+    """Runs the billing process until SIGTERM or SIGINT. Returns the exit code."""
+    engine = connect.engine(settings.database_url, statement_timeout_ms=None)
+    redis = gateway.redis.connect(settings.redis_url)
+    loop = Loop(redis, engine, settings)
+    loop.start()
+    server = (
+        serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
+        if settings.metrics_port
+        else None
+    )
+    app = billing_app(settings.redis_url)
+    add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60))
+    try:
+        with _schedule(app):
+            code = _consume(app)
+    finally:
+        loop.stop()
+        loop.join(LOOP_END_S)
+        if server is not None:
+            server.shutdown()
+        engine.dispose()
+    return code
+
+
+def _consume(app: Celery) -> int:
+    """Runs the Celery worker in this thread; it handles the signals. Threads suit tasks that wait for the database."""
+    worker = app.Worker(
+        hostname=f"billing@{socket.gethostname()}", pool="threads", concurrency=TASK_THREADS, queues=[keys.BILLING_QUEUE],
+        without_gossip=True, without_mingle=True, without_heartbeat=True, loglevel="WARNING", quiet=True,
+    )  # fmt: skip
+    worker_shutting_down.connect(_say_goodbye, weak=False)
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _say_goodbye(**_: Any) -> None:
+    log.info("billing_stopping")
+    metrics.SETTLER.set(0)
+
+
+@contextlib.contextmanager
+def _schedule(app: Celery) -> Iterator[None]:
+    """Beat in a thread. Its schedule is by the clock and its tasks may run twice, so it keeps no file of its own.
+
+    Nobody waits for its end: it may be asleep until the next full hour, and ends with the process.
+    """
+    service = beat.Service(app, scheduler_cls=beat.Scheduler)
+    thread = threading.Thread(target=_beat, args=(service,), name="beat", daemon=True)
+    thread.start()
+    yield
+    service.stop()
+
+
+def _beat(service: beat.Service) -> None:
+    try:
+        service.start(embedded_process=True)
+    except Exception:
+        log.exception("beat_ended")
+        raise
+
