@@ -140,6 +140,7 @@ class Call:
         """The job's usage event as things stand."""
         return msgspec.structs.replace(
             self.base,
+            job=self.id,
             model=self.model,
             provider=self.provider,
             deployment=self.deployment,

@@ -23,6 +23,8 @@ from workers.room import Room
 
 log = logging.getLogger("workers.complete")
 
+CLAIM_AGAIN_S = (0.0, 0.2, 0.5)
+"""Waits after claims that found no Redis; then the job is left to its relay, which publishes it again after 2 s."""
 END_RETRY_S = 0.25
 """Between attempts to write a job's end while Redis is away: the usage event must not be lost."""
 END_PATIENCE_S = 600.0
@@ -31,11 +33,8 @@ END_PATIENCE_S = 600.0
 
 async def complete(room: Room, job_id: str) -> None:
     """Runs the job if it can be claimed. Raises nothing: whatever happens, the job has an end."""
-    lease_ms = int(room.settings.lease_s * 1000)
-    try:
-        claimed = await running.claim(room.redis, job_id, room.worker, lease_ms)
-    except (RedisError, OSError) as error:
-        log.warning("claim_failed", extra={"job": job_id, "error": str(error)})  # its relay publishes it again
+    claimed = await _claim(room, job_id)
+    if claimed is None:
         return
     if isinstance(claimed, running.NotClaimed):
         if claimed.reason == "spent":
@@ -55,6 +54,20 @@ async def complete(room: Room, job_id: str) -> None:
     finally:
         room.leases.remove(call)
         room.publisher.ended(call.id)
+
+
+async def _claim(room: Room, job_id: str) -> running.Claim | running.NotClaimed | None:
+    """Claims, patiently: the first command after Redis was away finds a dead connection. None: Redis stays away.
+
+    A claim whose reply was lost makes the next one see our own lease; the job is then published again by its relay.
+    """
+    for wait_s in CLAIM_AGAIN_S:
+        try:
+            return await running.claim(room.redis, job_id, room.worker, int(room.settings.lease_s * 1000))
+        except (RedisError, OSError) as error:
+            log.warning("claim_failed", extra={"job": job_id, "error": str(error)})
+            await asyncio.sleep(wait_s)
+    return None
 
 
 async def _run(room: Room, call: Call) -> None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from celery.bootsteps import RUN
+
 from gateway.catalogue.packaged import builtin
 from gateway.deployments.deployment import Deployment
 from gateway.settings import Settings
@@ -53,7 +55,8 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
 
     def missing() -> list[str]:
         consumer = celery_worker.consumer
-        broker = consuming.is_set() and consumer is not None and consumer.connection is not None
+        running = consumer is not None and consumer.blueprint.state == RUN
+        broker = running and consuming.is_set() and consumer.connection is not None
         return [
             name
             for name, there in (

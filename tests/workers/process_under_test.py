@@ -1,0 +1,23 @@
+"""A worker process as tests start it: the real one, with its deployments in an environment variable."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["CELERY_CUSTOM_WORKER_POOL"] = "workers.pool:AsyncPool"
+
+import logging
+import sys
+
+import msgspec
+
+from gateway.deployments.deployment import Deployment
+from gateway.settings import settings
+from workers.cli import raise_file_limit
+from workers.process import run_worker
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    raise_file_limit()
+    deployments = msgspec.json.decode(os.environ["TEST_DEPLOYMENTS"], type=list[Deployment])
+    sys.exit(run_worker(settings(), lambda: deployments))
