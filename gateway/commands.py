@@ -1,0 +1,35 @@
+"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``org``, ``key``."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import click
+
+from gateway.db import migrate as migrations
+from gateway.db.seed import seed
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def migrate(*, as_json: bool) -> None:
+    """Bring the database to the newest schema and add what a new one needs.
+
+    Reads DATABASE_URL (the owner's) and the roles' passwords from WONROUTER_API_DB_PASSWORD,
+    WONROUTER_WORKER_DB_PASSWORD and WONROUTER_BILLING_DB_PASSWORD; a role without one keeps the login it has.
+    """
+    url = os.environ.get("DATABASE_URL")
+    if not url:
+        raise click.UsageError("DATABASE_URL is not set: it names the database as its owner reaches it")
+    passwords = {
+        role: password
+        for role in migrations.ROLES
+        if (password := os.environ.get(f"{role.upper()}_DB_PASSWORD"))  # wonrouter_api -> WONROUTER_API_DB_PASSWORD
+    }
+    migrations.upgrade(url, passwords)
+    seed(url)
+    click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
+
+
+commands = [migrate]

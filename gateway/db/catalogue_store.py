@@ -1,0 +1,113 @@
+"""Loads the catalogue from PostgreSQL: the packaged models with the stored prices, rates, states and deployments."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from gateway.catalogue.model import FxRate, Model, Price
+from gateway.catalogue.packaged import builtin
+from gateway.catalogue.snapshot import Snapshot
+from gateway.db.tables import catalogue
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND = dt.timedelta(milliseconds=1)
+
+
+async def load_snapshot(engine: AsyncEngine, sandbox: bool) -> Snapshot:
+    """The catalogue as stored now. ``sandbox`` offers the ``sandbox/*`` models; without it they do not exist.
+
+    The latest published rate whose date is not after the call's Seoul date applies, from the moment it was entered.
+    """
+    async with engine.connect() as connection:
+        return await connection.run_sync(read_snapshot, sandbox)
+
+
+def load_snapshot_sync(engine: Engine, sandbox: bool) -> Snapshot:
+    """The same on a blocking engine."""
+    with engine.connect() as connection:
+        return read_snapshot(connection, sandbox)
+
+
+def read_snapshot(connection: Connection, sandbox: bool) -> Snapshot:
+    """The same on an open connection."""
+    packaged = builtin()
+    states = {row.model: row.state for row in connection.execute(select(catalogue.model_state))}
+    models = {
+        model.id: _in_state(model, states)
+        for model in packaged.models.values()
+        if sandbox or model.provider != "sandbox"
+    }
+    prices: defaultdict[str, list[Price]] = defaultdict(list)
+    for row in connection.execute(select(catalogue.price)):
+        if row.model in models:
+            prices[row.model].append(_price(row._mapping))
+    rates = [_rate(row._mapping) for row in connection.execute(select(catalogue.exchange_rate))]
+    deployed = _deployed(connection)
+    available = {id for id, model in models.items() if id in deployed or model.provider == "sandbox"}
+    return Snapshot(
+        version=_version(packaged.version, prices.values(), rates, states),
+        models=models,
+        aliases=packaged.aliases,
+        prices={model: tuple(versions) for model, versions in prices.items()},
+        rates=tuple(rates),
+        available=frozenset(available),
+        retired=packaged.retired,
+    )
+
+
+def milliseconds(moment: dt.datetime) -> int:
+    """A moment as milliseconds since 1970, exactly: no float on the way."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def _in_state(model: Model, states: Mapping[str, Any]) -> Model:
+    state = states.get(model.id)
+    return model if state is None or state == model.state else msgspec.structs.replace(model, state=state)
+
+
+def _price(row: Mapping[str, Any]) -> Price:
+    return Price(
+        id=row["id"],
+        model=row["model"],
+        effective_from_ms=milliseconds(row["effective_from"]),
+        input_usd=row["input_usd"],
+        output_usd=row["output_usd"],
+        threshold=row["threshold"],
+        over_input_usd=row["over_input_usd"],
+        over_output_usd=row["over_output_usd"],
+    )
+
+
+def _rate(row: Mapping[str, Any]) -> FxRate:
+    return FxRate(
+        id=row["id"],
+        date=row["date"],
+        rate=row["rate"],
+        source=row["source"],
+        effective_from_ms=milliseconds(row["effective_from"]),
+    )
+
+
+def _deployed(connection: Connection) -> set[str]:
+    """Models with a deployment, read by name: the table is the deployments' own."""
+    if connection.scalar(sa.text("SELECT to_regclass('deployment')")) is None:
+        return set()
+    return set(connection.scalars(sa.text("SELECT DISTINCT model FROM deployment")))
+
+
+def _version(
+    packaged: str, prices: Iterable[Iterable[Price]], rates: Iterable[FxRate], states: Mapping[str, str]
+) -> str:
+    """Names what the snapshot was built from: prices and rates never change, so their ids say it all."""
+    ids = sorted(price.id for versions in prices for price in versions) + sorted(rate.id for rate in rates)
+    digest = hashlib.sha256(repr((ids, sorted(states.items()))).encode()).hexdigest()
+    return f"{packaged}/{digest[:12]}"

@@ -1,0 +1,1 @@
+"""Identities, keys, organisations, people, the outbox."""

@@ -1,0 +1,1 @@
+"""Tables, grants, seed data, the stored catalogue."""
