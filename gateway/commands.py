@@ -7,6 +7,7 @@ import os
 
 import click
 
+from gateway.accounts.commands import key, org
 from gateway.db import migrate as migrations
 from gateway.db.seed import seed
 
@@ -32,4 +33,4 @@ def migrate(*, as_json: bool) -> None:
     click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
 
 
-commands = [migrate]
+commands = [migrate, org, key]

@@ -112,8 +112,8 @@ class IdentityStore:
         """The identity behind a key's SHA-256; None for keys, people and organisations that are not active."""
         async with self._engine.connect() as connection:
             query = await self._query_on(connection)
-            row = (await connection.execute(query, {"wanted": sha256})).one_or_none()
-        return None if row is None else _identity(row._mapping)
+            row = (await connection.execute(query, {"wanted": sha256})).mappings().one_or_none()
+        return None if row is None else _identity(row)
 
     async def window_epoch(self) -> str:
         """The epoch in which the credit window is valid."""
@@ -145,13 +145,13 @@ class IdentityStore:
         return self._query
 
 
-def _role(row: Mapping[str, Any]) -> Role:
+def _role(row: sa.RowMapping) -> Role:
     if row["created_by"] is None:
         return "owner"
     return row["role"] or "operator"
 
 
-def _identity(row: Mapping[str, Any]) -> Identity:
+def _identity(row: sa.RowMapping) -> Identity:
     settings = msgspec.convert(row["settings"], OrganisationSettings)
     person_id: uuid.UUID | None = row["created_by"]
     return Identity(

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.catalogue.model import FxRate, Model, Price
@@ -47,12 +47,12 @@ def read_snapshot(connection: Connection, sandbox: bool) -> Snapshot:
         if sandbox or model.provider != "sandbox"
     }
     prices: defaultdict[str, list[Price]] = defaultdict(list)
-    for row in connection.execute(select(catalogue.price)):
-        if row.model in models:
-            prices[row.model].append(_price(row._mapping))
-    rates = [_rate(row._mapping) for row in connection.execute(select(catalogue.exchange_rate))]
+    for row in connection.execute(select(catalogue.price)).mappings():
+        if row["model"] in models:
+            prices[row["model"]].append(_price(row))
+    rates = [_rate(row) for row in connection.execute(select(catalogue.exchange_rate)).mappings()]
     deployed = _deployed(connection)
-    available = {id for id, model in models.items() if id in deployed or model.provider == "sandbox"}
+    available = {m.id for m in models.values() if m.id in deployed or m.provider == "sandbox"}
     return Snapshot(
         version=_version(packaged.version, prices.values(), rates, states),
         models=models,
@@ -74,7 +74,7 @@ def _in_state(model: Model, states: Mapping[str, Any]) -> Model:
     return model if state is None or state == model.state else msgspec.structs.replace(model, state=state)
 
 
-def _price(row: Mapping[str, Any]) -> Price:
+def _price(row: RowMapping) -> Price:
     return Price(
         id=row["id"],
         model=row["model"],
@@ -87,7 +87,7 @@ def _price(row: Mapping[str, Any]) -> Price:
     )
 
 
-def _rate(row: Mapping[str, Any]) -> FxRate:
+def _rate(row: RowMapping) -> FxRate:
     return FxRate(
         id=row["id"],
         date=row["date"],

@@ -37,14 +37,14 @@ def seed_prices(connection: Connection) -> None:
     """Publishes the packaged prices that are not stored yet. Raises ``PriceChanged``."""
     packaged = builtin()
     table = catalogue.price
-    stored = {row.id: row for row in connection.execute(select(table))}
+    stored = {row["id"]: row for row in connection.execute(select(table)).mappings()}
     missing: list[dict[str, object]] = []
     for price in packaged.prices:
         row = price_row(price, f"catalogue {packaged.version}")
         known = stored.get(price.id)
         if known is None:
             missing.append(row)
-        elif any(known._mapping[name] != value for name, value in row.items() if name != "source"):
+        elif any(known[name] != value for name, value in row.items() if name != "source"):
             raise PriceChanged(f"{price.id} was published with another price")
     if missing:
         connection.execute(insert(table).on_conflict_do_nothing(), missing)

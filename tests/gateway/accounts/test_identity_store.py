@@ -37,9 +37,7 @@ class Rows:
         self.org, self.person, self.key = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
         self.hash = os.urandom(32)
 
-    async def insert(
-        self, org: dict[str, Any] | None = None, key: dict[str, Any] | None = None, **member: Any
-    ) -> "Rows":
+    async def insert(self, org: dict[str, Any] | None = None, key: dict[str, Any] | None = None, **member: Any) -> Rows:
         async with self.engine.begin() as c:
             await c.execute(
                 organisation.insert().values({"id": self.org, "name": "회사", "billing": "prepaid"} | (org or {}))
@@ -153,6 +151,20 @@ async def test_a_rotated_secret_works_until_its_grace_period_ends(engine: AsyncE
     assert by_old.expires_ms == int((NOW + HOUR).timestamp() * 1000)
     assert by_new.expires_ms is None
     assert await store.by_hash(ended) is None
+
+
+async def test_an_identity_says_what_its_key_has_spent(engine: AsyncEngine) -> None:
+    rows, other = await Rows(engine).insert(), await Rows(engine).insert()
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(
+            "CREATE TABLE IF NOT EXISTS window_key (key uuid PRIMARY KEY, org uuid NOT NULL, spent_micro bigint NOT NULL)"
+        )
+        await connection.exec_driver_sql(
+            "INSERT INTO window_key (key, org, spent_micro) VALUES (%(key)s, %(org)s, 77)",
+            {"key": rows.key, "org": rows.org},
+        )
+    spent = [await IdentityStore(engine).by_hash(found.hash) for found in (rows, other)]
+    assert [identity and identity.spent_micro for identity in spent] == [77, 0]
 
 
 async def test_the_window_starts_in_epoch_one(engine: AsyncEngine) -> None:

@@ -247,8 +247,9 @@ GRANT SELECT ON price, exchange_rate, model_state, window_epoch TO wonrouter_api
 GRANT SELECT ON price, exchange_rate, model_state TO wonrouter_worker
 GRANT SELECT ON organisation, membership, price, model_state TO wonrouter_billing
 GRANT SELECT (id, email, name, state, operator, created_at) ON person TO wonrouter_billing
-GRANT SELECT (id, org, created_by, name, surface, hint, state, version, limit_won, rpm, concurrency, models, expires_at, \
-last_used_at, created_at, rotated_at, revoked_at) ON api_key TO wonrouter_billing
+GRANT SELECT (id, org, created_by, name, surface, hint, state, version, limit_won, rpm, concurrency, models) \
+ON api_key TO wonrouter_billing
+GRANT SELECT (expires_at, last_used_at, created_at, rotated_at, revoked_at) ON api_key TO wonrouter_billing
 GRANT SELECT, INSERT ON exchange_rate, audit_log TO wonrouter_billing
 GRANT SELECT, INSERT, UPDATE ON organisation_seq, window_epoch TO wonrouter_billing
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox TO wonrouter_billing

@@ -1,0 +1,188 @@
+"""Organisations: create, change, look up."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+import uuid
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Literal, TypedDict, cast
+
+import msgspec
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, RowMapping, select
+
+from gateway.accounts import limits
+from gateway.accounts.change import Change
+from gateway.credit import upkeep
+from gateway.credit.scripts import SyncExecutor
+from gateway.db.tables.accounts import organisation
+from gateway.errors import Conflict, InvalidRequest, NotFound
+
+Billing = Literal["prepaid", "postpaid"]
+Policy = Literal["strict", "optimistic"]
+State = Literal["active", "suspended", "closed"]
+
+MOST_TOKENS_PER_MINUTE = 2_000_000_000
+POLL_S = 0.05
+
+
+class Terms(TypedDict, total=False):
+    """What can be set. Limits: won, requests per 60 seconds, requests at once, tokens per 60 seconds; None = none."""
+
+    name: str
+    billing: Billing
+    policy: Policy
+    month_limit_won: Decimal | None
+    rpm: int | None
+    concurrency: int | None
+    tpm: int | None
+    domestic_only: bool
+    no_training: bool
+    state: State
+
+
+class Organisation(msgspec.Struct, frozen=True):
+    """An organisation as people see it; see ``Terms`` for the units."""
+
+    id: str
+    name: str
+    billing: Billing
+    policy: Policy
+    month_limit_won: Decimal | None
+    rpm: int | None
+    concurrency: int | None
+    tpm: int | None
+    domestic_only: bool
+    no_training: bool
+    state: State
+    version: int
+    created_at: dt.datetime
+
+
+def create(change: Change, terms: Terms) -> Organisation:
+    """Makes an organisation; its window exists once the outbox row has been applied. Raises ``InvalidRequest``."""
+    if "name" not in terms or "billing" not in terms:
+        raise InvalidRequest("an organisation needs a name and a kind of billing", param="name")
+    values = _checked(terms)
+    statement = organisation.insert().values(values | {"id": uuid.uuid4()}).returning(organisation)
+    row = change.connection.execute(statement).mappings().one()
+    made = _view(row)
+    change.audit("org.create", made.id, row["id"], **values)
+    change.organisation_changed(row["id"], made.version)
+    return made
+
+
+def update(change: Change, org: str, terms: Terms) -> Organisation:
+    """Changes an organisation and raises its version. Raises ``NotFound``, ``InvalidRequest``, ``Conflict``."""
+    values = _checked(terms)
+    if not values:
+        raise InvalidRequest("nothing to change")
+    before = _lock(change.connection, org)
+    if before["state"] == "closed":
+        raise Conflict("the organisation is closed")
+    row = (
+        change.connection.execute(
+            organisation.update()
+            .where(organisation.c.id == before["id"])
+            .values(values | {"version": organisation.c.version + 1})
+            .returning(organisation)
+        )
+        .mappings()
+        .one()
+    )
+    was = {f"{name}_was": before[name] for name in values}
+    change.audit("org.set", str(before["id"]), before["id"], **values, **was)
+    change.organisation_changed(before["id"], row["version"])
+    return _view(row)
+
+
+def get(connection: Connection, org: str) -> Organisation:
+    """The organisation with this id. Raises ``NotFound``."""
+    row = connection.execute(select(organisation).where(organisation.c.id == _id(org))).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"no organisation {org}")
+    return _view(row)
+
+
+def find(connection: Connection, reference: str) -> Organisation:
+    """By id or exact name. Raises ``NotFound``, or ``Conflict`` where several have the name."""
+    try:
+        return get(connection, str(uuid.UUID(reference)))
+    except ValueError:
+        pass
+    rows = connection.execute(select(organisation).where(organisation.c.name == reference).limit(2)).mappings().all()
+    if not rows:
+        raise NotFound(f"no organisation is called {reference!r}")
+    if len(rows) > 1:
+        raise Conflict(f"several organisations are called {reference!r}: use the id")
+    return _view(rows[0])
+
+
+def listed(connection: Connection, *, after: str | None = None, most: int = 1_000) -> Sequence[Organisation]:
+    """Organisations in the order of their ids, ``most`` at a time, those after the id ``after``."""
+    query = select(organisation).order_by(organisation.c.id).limit(most)
+    if after is not None:
+        query = query.where(organisation.c.id > _id(after))
+    return [_view(row) for row in connection.execute(query).mappings()]
+
+
+def wait_for_window(redis: SyncExecutor, org: str, patience_s: float) -> bool:
+    """Waits until the credit window knows the organisation, so that its keys work. False if that took too long."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(RedisError):  # an outage may end within our patience
+            if upkeep.read(redis, org) is not None:
+                return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _lock(connection: Connection, org: str) -> RowMapping:
+    query = select(organisation).where(organisation.c.id == _id(org)).with_for_update(key_share=True)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"no organisation {org}")
+    return row
+
+
+def _id(org: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(org)
+    except ValueError:
+        raise NotFound(f"no organisation {org}") from None
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "billing": ("prepaid", "postpaid"),
+    "policy": ("strict", "optimistic"),
+    "state": ("active", "suspended", "closed"),
+}
+_COUNTS = {
+    "rpm": limits.MOST_PER_MINUTE,
+    "concurrency": limits.MOST_AT_ONCE,
+    "tpm": MOST_TOKENS_PER_MINUTE,
+}
+
+
+def _checked(terms: Terms) -> dict[str, Any]:
+    values = cast("dict[str, Any]", dict(terms))
+    for field, allowed in _CHOICES.items():
+        if field in values and values[field] not in allowed:
+            raise InvalidRequest(f"{field} must be one of {', '.join(allowed)}", param=field)
+    if "name" in terms:
+        values["name"] = limits.name(terms["name"])
+    if "month_limit_won" in terms:
+        limits.won(terms["month_limit_won"], "month_limit_won")
+    for field, most in _COUNTS.items():
+        if field in values:
+            limits.count(values[field], field, most)
+    return values
+
+
+def _view(row: RowMapping) -> Organisation:
+    return Organisation(
+        **{field: row[field] for field in Organisation.__struct_fields__ if field != "id"}, id=str(row["id"])
+    )

@@ -1,0 +1,128 @@
+"""People and what they may do where. Passwords are argon2id; verification costs the same whoever asks."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from typing import Literal
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy.dialects.postgresql import insert
+
+from gateway.accounts import limits
+from gateway.accounts.change import Change
+from gateway.db.tables.accounts import membership, person
+from gateway.errors import Conflict, InvalidRequest, NotFound
+
+MemberRole = Literal["owner", "member", "finance"]
+
+SHORTEST_PASSWORD = 10
+LONGEST_PASSWORD = 512
+"""Hashing takes longer the longer the text is: a limit, so that nobody makes us hash megabytes."""
+
+_hasher = PasswordHasher()
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A person, without the password."""
+
+    id: str
+    email: str
+    name: str
+    operator: bool
+    state: Literal["active", "deactivated"]
+
+
+def create(change: Change, email: str, name: str, password: str | None = None, *, operator: bool = False) -> Person:
+    """Makes a person; without a password they cannot sign in by one. Raises ``Conflict``, ``InvalidRequest``."""
+    values = {
+        "id": uuid.uuid4(),
+        "email": _address(email),
+        "name": limits.name(name),
+        "password_hash": None if password is None else hash_password(password),
+        "operator": operator,
+    }
+    statement = insert(person).values(values).on_conflict_do_nothing(index_elements=["email"]).returning(person)
+    row = change.connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise Conflict("there is a person with this e-mail address")
+    change.audit("person.create", str(row["id"]), operator=operator)
+    return _view(row)
+
+
+def by_email(connection: Connection, email: str) -> Person | None:
+    """The person with this address, however it is typed."""
+    row = connection.execute(select(person).where(person.c.email == email.strip().lower())).mappings().one_or_none()
+    return None if row is None else _view(row)
+
+
+def verify(connection: Connection, email: str, password: str) -> Person | None:
+    """The active person with this address and password, else None; an unknown address costs as much as a known one."""
+    row = connection.execute(select(person).where(person.c.email == email.strip().lower())).mappings().one_or_none()
+    stored = None if row is None else row["password_hash"]
+    if len(password) > LONGEST_PASSWORD:
+        return None
+    try:
+        _hasher.verify(stored or _nobody(), password)
+    except (VerificationError, InvalidHashError):
+        return None
+    if row is None or stored is None or row["state"] != "active":
+        return None
+    return _view(row)
+
+
+def set_password(change: Change, who: str, password: str) -> None:
+    """Replaces a person's password. Raises ``NotFound``, ``InvalidRequest``."""
+    statement = person.update().where(person.c.id == uuid.UUID(who)).values(password_hash=hash_password(password))
+    if not change.connection.execute(statement).rowcount:
+        raise NotFound("no such person")
+    change.audit("person.password", who)
+
+
+def join(change: Change, org: str, who: str, role: MemberRole) -> None:
+    """Makes a person an active member of an organisation with this role, or changes the role they have."""
+    values = {"org": uuid.UUID(org), "person": uuid.UUID(who), "role": role, "state": "active"}
+    change.connection.execute(
+        insert(membership)
+        .values(values)
+        .on_conflict_do_update(index_elements=["org", "person"], set_={"role": role, "state": "active"})
+    )
+    change.audit("member.join", who, uuid.UUID(org), role=role)
+
+
+def organisations_of(connection: Connection, who: str) -> list[tuple[str, MemberRole]]:
+    """The organisations (id, role) where a person is an active member, oldest first."""
+    query = (
+        select(membership.c.org, membership.c.role)
+        .where(membership.c.person == uuid.UUID(who), membership.c.state == "active")
+        .order_by(membership.c.created_at, membership.c.org)
+    )
+    return [(str(row.org), row.role) for row in connection.execute(query)]
+
+
+def hash_password(password: str) -> str:
+    """Argon2id with the library's present parameters. Raises ``InvalidRequest`` for one too short or too long."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise InvalidRequest(f"a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters", param="password")
+    return _hasher.hash(password)
+
+
+@functools.cache
+def _nobody() -> str:
+    """What an unknown address is compared with."""
+    return _hasher.hash(uuid.uuid4().hex)
+
+
+def _address(email: str) -> str:
+    email = email.strip().lower()
+    name, at, place = email.partition("@")
+    if not (name and at and "." in place) or len(email) > limits.LONGEST_NAME or any(c.isspace() for c in email):
+        raise InvalidRequest("not an e-mail address", param="email")
+    return email
+
+
+def _view(row: RowMapping) -> Person:
+    return Person(str(row["id"]), row["email"], row["name"], row["operator"], row["state"])
