@@ -156,4 +156,3 @@ def _beat(service: beat.Service) -> None:
     except Exception:
         log.exception("beat_ended")
         raise
-

@@ -10,15 +10,16 @@ from typing import Any, cast
 
 import click
 
-import gateway.redis
-from gateway import installation
-from gateway.db import connect
-
 WAIT_S = 30.0
 
 
 def _stores() -> tuple[Any, Any]:
     """The installation's database, as its owner, and its Redis."""
+    # What needs the stores is imported where it is used: help and mistyped options answer at once.
+    import gateway.redis
+    from gateway import installation
+    from gateway.db import connect
+
     found = installation.find()
     return connect.engine(found.database_url, statement_timeout_ms=None), gateway.redis.connect(found.redis_url)
 
@@ -83,7 +84,9 @@ class Moment(click.ParamType[dt.datetime]):
 
 
 @click.command()
-@click.option("--since", type=Moment(), help="Admitted at or after this moment (ISO 8601; Seoul where no zone is given).")
+@click.option(
+    "--since", type=Moment(), help="Admitted at or after this moment (ISO 8601; Seoul where no zone is given)."
+)
 @click.option("--until", type=Moment(), help="Admitted before this moment.")
 @click.option("--org", help="One organisation, by id or name.")
 @click.option("--month", help="One billing month, YYYYMM or YYYY-MM.")

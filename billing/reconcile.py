@@ -150,7 +150,10 @@ def _entries(redis: Any, stream: str, last: str) -> Iterator[dict[bytes, bytes]]
 
 def _differences(census: Census, expected: Counter[str]) -> list[str]:
     found: list[str] = []
-    for kind, hashes, names in (("o", census.orgs, ("bal", "held", "slots")), ("k", census.keys, ("spent", "held", "slots"))):
+    for kind, hashes, names in (
+        ("o", census.orgs, ("bal", "held", "slots")),
+        ("k", census.keys, ("spent", "held", "slots")),
+    ):
         for identity, has in hashes.items():
             months = [name for name in has if name.startswith("m:")]
             for name in (*names, *months):

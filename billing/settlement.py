@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
+import psycopg
 import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
@@ -117,9 +118,11 @@ def _book(connection: Connection, records: list[Record]) -> dict[bytes, str]:
         return {}
     try:
         return book(connection, records)
-    except (DataError, IntegrityError) as error:
+    except (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError) as error:
+        # COPY runs on the driver's own cursor and raises the driver's errors.
         if len(records) == 1:
-            return {records[0].entry: str(error.orig).strip().replace("\n", " ")[:500]}
+            cause = error if isinstance(error, psycopg.Error) else error.orig
+            return {records[0].entry: str(cause).strip().replace("\n", " ")[:500]}
     half = len(records) // 2
     return _book(connection, records[:half]) | _book(connection, records[half:])
 

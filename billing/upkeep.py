@@ -60,7 +60,9 @@ def book_topups(connection: Connection) -> int:
         if refusal:
             with connection.begin():
                 connection.execute(
-                    text("UPDATE topup_request SET state = 'refused', note = :note WHERE id = :id AND state = 'pending'"),
+                    text(
+                        "UPDATE topup_request SET state = 'refused', note = :note WHERE id = :id AND state = 'pending'"
+                    ),
                     {"id": request, "note": refusal},
                 )
     return len(requests)
