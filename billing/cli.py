@@ -61,9 +61,11 @@ def topup(org: str, amount: int, reference: str, method: str, *, as_json: bool) 
     try:
         with engine.connect() as connection:
             found = topups.find_org(connection, org)
-        made = topups.request(engine, found, amount, reference, cast(topups.Method, method), "operator")
+        made = topups.request(
+            engine, found, amount, reference=reference, method=cast(topups.Method, method), actor="operator"
+        )
         _print(topups.wait_until_spendable(engine, redis, made, WAIT_S), as_json=as_json)
-    except topups.NotToppedUp as reason:
+    except topups.TopUpError as reason:
         raise click.ClickException(str(reason)) from reason
 
 
@@ -103,7 +105,7 @@ def usage(
         try:
             with engine.connect() as connection:
                 org = topups.find_org(connection, org)
-        except topups.NotToppedUp as reason:
+        except topups.TopUpError as reason:
             raise click.ClickException(str(reason)) from reason
     wanted = month.replace("-", "") if month else None
     for line in usage_lines(engine, since=since, until=until, org=org, month=wanted):

@@ -59,7 +59,7 @@ class Loop(threading.Thread):
             except (RedisError, DBAPIError, psycopg.Error, OSError) as error:
                 self._report(error)
                 log.warning("billing_waits", error=self._trouble)
-            except Exception as error:  # noqa: BLE001 - a fault of ours in one turn must not end settlement for good
+            except Exception as error:  # a fault of ours in one turn must not end settlement for good
                 self._report(error)
                 log.exception("billing_turn_failed")
             else:

@@ -55,7 +55,7 @@ def book_topups(connection: Connection) -> int:
             with connection.begin():
                 refusal = _book_topup(connection, request)
         except (DataError, IntegrityError) as error:
-            log.error("topup_failed", request=str(request), error=str(error.orig))
+            log.exception("topup_failed", request=str(request), error=str(error.orig))
             refusal = "not bookable"
         if refusal:
             with connection.begin():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisAway
 
 from billing.lock import SettlerLock
+from billing.reconcile import reconcile
 from billing.settlement import settle
 from gateway.money import exact
 from gateway.wire import keys
@@ -253,3 +254,7 @@ def test_any_charges_are_booked_exactly(books: Books, calls: list[list[Part]], h
     assert after[0] - before[0] == due == before[1] - after[1]
     assert before[2] - after[2] == sum(event.micro for event in events)
     assert books.redis.xlen(keys.DEAD) == 0
+    found = reconcile(books.billing, books.redis)
+    assert {name: count for name, count in found.items() if name != "window"} == dict.fromkeys(
+        found.keys() - {"window"}, 0
+    )
