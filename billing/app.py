@@ -86,8 +86,9 @@ def keep_house(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "SELECT ensure_usage_month(to_char(now() AT TIME ZONE 'Asia/Seoul' + ahead * interval '1 month', 'YYYYMM')) "
-                "FROM generate_series(0, :ahead) AS ahead"
+                "SELECT ensure_usage_month(to_char(moment, 'YYYYMM')) FROM generate_series("
+                "now() AT TIME ZONE 'Asia/Seoul', now() AT TIME ZONE 'Asia/Seoul' + :ahead * interval '1 month', "
+                "interval '1 month') AS moment"
             ),
             {"ahead": MONTHS_AHEAD},
         )
@@ -124,8 +125,9 @@ def run(settings: Settings) -> int:
 def _consume(app: Celery) -> int:
     """Runs the Celery worker in this thread; it handles the signals. Threads suit tasks that wait for the database."""
     worker = app.Worker(
-        hostname=f"billing@{socket.gethostname()}", pool="threads", concurrency=TASK_THREADS, queues=[keys.BILLING_QUEUE],
-        without_gossip=True, without_mingle=True, without_heartbeat=True, loglevel="WARNING", quiet=True,
+        hostname=f"billing@{socket.gethostname()}", pool="threads", concurrency=TASK_THREADS, quiet=True,
+        queues=[keys.BILLING_QUEUE], without_gossip=True, without_mingle=True, without_heartbeat=True,
+        loglevel="WARNING",
     )  # fmt: skip
     worker_shutting_down.connect(_say_goodbye, weak=False)
     worker.start()
@@ -156,4 +158,3 @@ def _beat(service: beat.Service) -> None:
     except Exception:
         log.exception("beat_ended")
         raise
-

@@ -35,8 +35,9 @@ async def receipt(engine: AsyncEngine, job: str, org: str) -> dict[str, Any] | N
         return None
     month = ids.month_of(ids.milliseconds(job))
     async with engine.connect() as connection:
-        row = (await connection.execute(_RECEIPT, {"month": month, "job": job, "org": org})).one_or_none()
-    return None if row is None else _receipt(row._mapping)
+        rows = await connection.execute(_RECEIPT, {"month": month, "job": job, "org": org})
+        found = rows.mappings().one_or_none()
+    return None if found is None else _receipt(found)
 
 
 async def credits_of(engine: AsyncEngine, org: str) -> dict[str, str]:
