@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 UPSTREAM_KEY = "sk-upstream-0000"
+_LOOPBACK = {"WONROUTER_ALLOW_PRIVATE_UPSTREAMS": "1"}  # the mock provider listens on 127.0.0.1
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -96,7 +97,7 @@ class Installation:
         return {"balance_micro": 0, "held_micro": 0, "slots": 0, "open_jobs": 0}
 
 
-def until(probe: Callable[[], T], what: str, seconds: float = 20.0, pause: float = 0.05) -> T:
+def until(probe: Callable[[], T | None], what: str, seconds: float = 20.0, pause: float = 0.05) -> T:
     """The first true answer of `probe`, asked again every `pause` seconds; AssertionError after `seconds`.
 
     For things outside this process that send no event: a file, a row, another process.
@@ -122,7 +123,7 @@ def running_installation(
 ) -> Iterator[Installation]:
     """`wonrouter up ARGUMENTS` on `state` and a free port; on the CPUs given. Stopped as Ctrl-C stops it."""
     state.mkdir(parents=True, exist_ok=True)
-    variables = {**os.environ, "WONROUTER_TEST_UPSTREAM_KEY": UPSTREAM_KEY, **(environment or {})}
+    variables = {**os.environ, "WONROUTER_TEST_UPSTREAM_KEY": UPSTREAM_KEY, **_LOOPBACK, **(environment or {})}
     command = [sys.executable, "-m", "gateway.cli", "up", "--port", str(free_port()), "--state", str(state)]
     if cpus:
         command = ["taskset", "-c", ",".join(map(str, sorted(cpus))), *command]

@@ -23,6 +23,8 @@ class Call(msgspec.Struct, omit_defaults=True):
     """The caller's `x-client-request-id`: tells a call apart whose answer the caller never saw."""
     account: str = ""
     """The last four characters of the API key: which deployment called."""
+    peer_port: int = 0
+    """The caller's end of the connection: which process called."""
     model: str = ""
     stream: bool = False
     status: int = 200

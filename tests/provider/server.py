@@ -110,9 +110,11 @@ class _Connection(asyncio.Protocol):
         self._queue: deque[tuple[Request, bool]] = deque()
         self._answer: _Answer | None = None
         self.writable = True
+        self.peer_port = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.peer_port = int(transport.get_extra_info("peername", ("", 0))[1])
         self._provider.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -204,6 +206,7 @@ class _Answer:
             id=plan.response_id,
             client_request_id=request.headers.get("x-client-request-id", ""),
             account=key[-4:],
+            peer_port=connection.peer_port,
             model=plan.model,
             stream=plan.stream,
             status=plan.status,

@@ -12,7 +12,6 @@ import pytest
 
 from tests.provider.behaviour import Behaviour, parse_behaviour
 from tests.provider.dialects.openai import answer_text
-from tests.provider.fixtures import provider as provider
 from tests.provider.log import read_log
 from tests.provider.server import Provider, running_provider
 
