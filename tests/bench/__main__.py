@@ -16,7 +16,7 @@ import msgspec
 from tests.bench.measure import Bench, Figures, LoadClient
 from tests.bench.report import problems, table
 from tests.bench.scenarios import closed_loop, half_capacity
-from tests.installation import running_installation
+from tests.operating import installed
 
 _CREDIT_WON = 1_000_000_000
 _NO_LIMIT = 1_000_000
@@ -41,7 +41,7 @@ def _bench(options: argparse.Namespace) -> Iterator[Bench]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wonrouter-bench-")))
         provider_url = stack.enter_context(_mock(theirs))
         arguments = ["--api", str(options.api), "--workers", str(options.workers)]
-        gateway = stack.enter_context(running_installation(folder / "state", *arguments, cpus=ours))
+        gateway = stack.enter_context(installed(folder / "state", *arguments, cpus=ours))
         gateway.deploy("bench", provider_url, {"openai/gpt-4o": "gpt-4o"})
         organisation = gateway.organisation("bench", won=_CREDIT_WON)
         key = gateway.key(organisation, rpm=_NO_LIMIT, concurrency=_NO_LIMIT)

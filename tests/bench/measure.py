@@ -16,7 +16,7 @@ import redis
 
 from tests.bench.client import Result, Slice
 from tests.bench.processes import cpu_ms, rss_kb
-from tests.installation import UPSTREAM_KEY, Installation, until
+from tests.operating import UPSTREAM_KEY, Installation, until
 
 ROLES = ("api", "worker", "billing", "redis", "postgres")
 _USAGE_STREAM = "wr:usage"

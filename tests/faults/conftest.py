@@ -17,7 +17,7 @@ import redis
 from gateway.wire import keys
 from tests.faults.books import Books
 from tests.faults.load import Outcome
-from tests.installation import Installation, running_installation, until
+from tests.operating import Installation, installed, until
 from tests.provider.log import Call
 from tests.provider.server import Provider, running_provider
 
@@ -102,7 +102,7 @@ def _frozen(call: Call) -> Call:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Two api processes, two workers."""
     state = tmp_path_factory.mktemp("pair") / "state"
-    with running_installation(state, "--api", "2", "--workers", "2") as installation:
+    with installed(state, "--api", "2", "--workers", "2") as installation:
         yield installation
 
 
@@ -110,7 +110,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One api process, one worker."""
     state = tmp_path_factory.mktemp("single") / "state"
-    with running_installation(state) as installation:
+    with installed(state) as installation:
         yield installation
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.conftest import Scene, open_scene
 from tests.faults.load import Ask, load
-from tests.installation import Installation, until
+from tests.operating import Installation, until
 from tests.provider.server import Provider
 
 pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.conftest import Scene, every_table_text
 from tests.faults.load import Ask, load
-from tests.installation import UPSTREAM_KEY
+from tests.operating import UPSTREAM_KEY
 
 pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]
 

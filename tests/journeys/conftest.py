@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tests.installation import Installation, until
+from tests.operating import Installation, installed, until
 from tests.provider.server import Provider, running_provider
 
 MODELS = {"openai/gpt-4o": "gpt-4o", "openai/gpt-4o-mini": "gpt-4o-mini"}
@@ -62,6 +62,13 @@ class Account:
 def job_of(answer_id: str) -> str:
     """The job behind an answer's id; the row of a call carries it with or without the answer's prefix."""
     return answer_id.rpartition("-")[2]
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """One api process, one worker."""
+    with installed(tmp_path_factory.mktemp("journeys") / "state") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
