@@ -18,6 +18,10 @@ _HURRY_SECONDS = 20.0
 """After its time a slice waits this long for answers that are still open."""
 
 
+_TAIL_BYTES = 1500
+"""The end of an answer that is kept: its last token, the finish chunk and `[DONE]` fit."""
+
+
 class Slice(msgspec.Struct):
     """What to send. A slice ends when `count` requests are answered or `seconds` have passed, whichever is first."""
 
@@ -79,7 +83,7 @@ class _Caller(asyncio.Protocol):
         if self._load.slice.stream:
             joined = self._tail[-5:] + body  # an event's first bytes may be split over two reads
             self._events += joined.count(b"data: {")
-        self._tail = (self._tail + body)[-600:]
+        self._tail = (self._tail + body)[-_TAIL_BYTES:]
 
     def on_message_complete(self) -> None:
         load, now = self._load, time.perf_counter()
@@ -92,7 +96,7 @@ class _Caller(asyncio.Protocol):
 
     def _complete(self) -> bool:
         if self._load.slice.stream:
-            return b"data: [DONE]" in self._tail and self._events >= self._load.slice.tokens
+            return b"data: [DONE]" in self._tail and b'"%d "' % (self._load.slice.tokens - 1) in self._tail
         return b'"completion_tokens":%d' % self._load.slice.tokens in self._tail.replace(b": ", b":")
 
     def connection_lost(self, exc: Exception | None) -> None:
