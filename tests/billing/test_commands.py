@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 import gateway.redis
@@ -20,7 +21,7 @@ from tests.billing.test_window import SETTINGS
 
 
 @pytest.fixture
-def loop(books: Books, redis_url: str) -> Iterator[Loop]:
+def loop(books: Books, command: CommandLine, redis_url: str) -> Iterator[Loop]:
     """A running loop, as the billing process has one."""
     engine = connect.engine(books.billing.url.render_as_string(hide_password=False), statement_timeout_ms=None)
     redis = gateway.redis.connect(redis_url)
@@ -39,8 +40,11 @@ def command(books: Books, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setenv("DATABASE_URL", books.owner.url.render_as_string(hide_password=False))
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("WONROUTER_SECRET", SETTINGS.secret.get_secret_value())
+    # Logs of the loop's thread must not come between a command's lines, which share this process here.
     monkeypatch.setattr("gateway.logs.configure", lambda *_: None)
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     yield CommandLine(monkeypatch)
+    structlog.reset_defaults()
 
 
 class CommandLine:
