@@ -17,9 +17,10 @@ def _stores() -> tuple[Any, Any]:
     """The installation's database, as its owner, and its Redis."""
     # What needs the stores is imported where it is used: help and mistyped options answer at once.
     import gateway.redis
-    from gateway import installation
+    from gateway import installation, logs
     from gateway.db import connect
 
+    logs.configure("WARNING", "command")  # to standard error: what a command prints is for other programs to read
     found = installation.find()
     return connect.engine(found.database_url, statement_timeout_ms=None), gateway.redis.connect(found.redis_url)
 

@@ -92,6 +92,7 @@ def top_up(
     if txn is None:
         return None
     vat = 0 if method == "promotion" else vat_on(amount, vat_mode)
+    sides: dict[tuple[str, str | None], Decimal]
     if method == "promotion":
         sides = {("promo", org): Decimal(amount), ("wallet", org): Decimal(-amount)}
     else:

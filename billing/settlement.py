@@ -65,7 +65,7 @@ class Redis(Protocol):
         """Runs one command and returns its reply."""
         ...
 
-    def pipeline(self, transaction: bool = True) -> Any:  # noqa: FBT001, FBT002 - redis-py's own signature
+    def pipeline(self, transaction: bool = True) -> Any:
         """Commands in one MULTI/EXEC."""
         ...
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.money import exact, won_half_up, won_text
@@ -58,7 +58,7 @@ def _is_job(job: str) -> bool:
         return False
 
 
-def _receipt(row: Mapping[str, Any]) -> dict[str, Any]:
+def _receipt(row: RowMapping) -> dict[str, Any]:
     won: Decimal = row["won"]
     return {
         "id": ids.public(row["job"].hex),

@@ -286,7 +286,7 @@ def test_whatever_happens_the_window_is_the_books(books: Books, steps: list[tupl
     assert calls.all_is_well()
 
 
-def _take(calls: Calls, jobs: list[tuple[str, int]], step: str, choice: int, number: int) -> None:  # noqa: C901 - one case a step
+def _take(calls: Calls, jobs: list[tuple[str, int]], step: str, choice: int, number: int) -> None:
     redis = calls.books.redis
     is_open = redis.get(keys.EPOCH) not in {None, b"rebuilding"}
     at = choice % len(jobs) if jobs else 0
