@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import structlog
+from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import Receive, Scope, Send
 
 from gateway.errors import (
     BodyTooLarge,
@@ -89,19 +89,6 @@ def _with_length(headers: Headers, body: bytes) -> Headers:
     return [*headers, (b"content-length", str(len(body)).encode())]
 
 
-class ErrorAnswer:
-    """An error as an ASGI response."""
-
-    def __init__(self, error: GatewayError, surface: Surface, extra: Headers | None = None) -> None:
-        self._status, self._headers, self._body = error_answer(error, surface)
-        self._headers += extra or []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it."""
-        await send(start_message(self._status, self._headers))
-        await send({"type": "http.response.body", "body": self._body, "more_body": False})
-
-
 def as_gateway_error(exc: Exception) -> GatewayError:
     """Any exception as a member of the tree. What nobody expected is logged with its trace and shown to nobody."""
     if isinstance(exc, GatewayError):
@@ -126,8 +113,8 @@ def as_gateway_error(exc: Exception) -> GatewayError:
     return InternalError()
 
 
-def handle(request: Any, exc: Exception) -> Any:
+def handle(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
-    scope = cast(Scope, request.scope)
-    error = as_gateway_error(exc)
-    return ErrorAnswer(error, surface_of(scope["path"]), getattr(exc, "extra_headers", None))
+    status, headers, body = error_answer(as_gateway_error(exc), surface_of(request.scope["path"]))
+    shown = {name.decode(): value.decode("latin-1") for name, value in headers}
+    return Response(body, status_code=status, headers=shown, media_type=shown["content-type"])
