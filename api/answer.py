@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar.types import Receive, Scope, Send
@@ -48,7 +48,8 @@ class Answer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the answer: as an HTTP error where it failed before any byte was out."""
         reply = self._reply
-        reply.cut_with((scope.get("extensions") or {}).get(ABORT))  # pyright: ignore[reportArgumentType]
+        extensions: dict[str, Any] = cast("dict[str, Any]", scope).get("extensions") or {}
+        reply.cut_with(extensions.get(ABORT))
         watcher = asyncio.create_task(self._watch(receive))
         try:
             while not reply.left:

@@ -40,6 +40,10 @@ class MethodNotAllowed(NotFound):
     status, code, type, default = 405, "method_not_allowed", "invalid_request_error", "Method not allowed"
 
 
+class NotConfigured(ServiceUnavailable):
+    """Nobody has set up a way to do this: trying again in a second would not help."""
+
+
 def surface_of(path: str) -> Surface:
     """The product surface that a path belongs to: the base path alone decides the status of an exhausted credit."""
     return "krouter" if path.startswith("/v1/") or path == "/v1" else "bizrouter"
@@ -63,7 +67,7 @@ def error_answer(error: GatewayError, surface: Surface) -> tuple[int, Headers, b
         status = 402
     body = msgspec.json.encode(_with_pause(error).body())
     headers: Headers = [JSON, *_retry(error)]
-    if isinstance(error, CreditLimitExceeded) or (error.retryable and error.details == {"retry": False}):
+    if isinstance(error, (CreditLimitExceeded, NotConfigured)):
         headers.append((b"x-should-retry", b"false"))
     return status, _with_length(headers, body), body
 

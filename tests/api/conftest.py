@@ -207,3 +207,17 @@ async def house(redis_url: str, settings_overrides: dict[str, Any]) -> AsyncIter
             yield made
         await worker.aclose()
     await redis.aclose()
+
+
+async def finish_all(house: House) -> None:
+    """A worker that answers whatever comes."""
+    while True:
+        taken = await house.worker.take()
+        await taken.end()
+
+
+@pytest.fixture
+async def busy(house: House) -> Any:
+    task = asyncio.create_task(finish_all(house))
+    yield house
+    task.cancel()

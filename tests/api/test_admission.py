@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.admission import LEAST_CAP
 from api.quote import quote
 from gateway.credit import admission
 from gateway.wire import ids, keys
@@ -16,20 +17,6 @@ from gateway.wire.news import News, encode_news
 from tests.api.conftest import KEY, KROUTER_KEY, MODEL, House, an_identity, bearer, body, until
 
 pytestmark = pytest.mark.anyio
-
-
-async def finish_all(house: House) -> None:
-    """A worker that answers whatever comes."""
-    while True:
-        taken = await house.worker.take()
-        await taken.end()
-
-
-@pytest.fixture
-async def busy(house: House) -> Any:
-    task = asyncio.create_task(finish_all(house))
-    yield house
-    task.cancel()
 
 
 def error(response: Any) -> dict[str, Any]:
@@ -107,9 +94,9 @@ async def test_concurrent_requests_are_limited(house: House) -> None:
 async def test_two_hundred_at_once_never_pass_a_limit(house: House) -> None:
     """Each holds the same; the balance covers exactly seven."""
     house.book.change(KEY, key_rpm=1000)
-    one = await hold_of_one(house)
+    one = await hold_of_one(house, 16)
     await house.redis.hset(keys.org("org1"), "bal", 7 * one + one // 2)
-    asked = [asyncio.create_task(house.ask(max_tokens=100)) for _ in range(200)]
+    asked = [asyncio.create_task(house.ask(max_tokens=16)) for _ in range(200)]
     taken = [await house.worker.take() for _ in range(7)]
     await until(lambda: sum(task.done() for task in asked) == 193, "the others refused")
     held, slots = await house.window(an_identity())
@@ -121,8 +108,8 @@ async def test_two_hundred_at_once_never_pass_a_limit(house: House) -> None:
     assert await house.window(an_identity()) == (0, 0)
 
 
-async def hold_of_one(house: House) -> int:
-    asked = asyncio.create_task(house.ask(max_tokens=100))
+async def hold_of_one(house: House, tokens: int) -> int:
+    asked = asyncio.create_task(house.ask(max_tokens=tokens))
     taken = await house.worker.take()
     await taken.end()
     await asked
@@ -295,11 +282,11 @@ async def test_the_dearest_candidate_decides_the_hold(house: House) -> None:
 
 
 async def test_what_is_left_shrinks_the_answer_but_not_to_a_stump(house: House) -> None:
-    one = await hold_of_one(house)
+    one = await hold_of_one(house, LEAST_CAP - 1)
     await house.redis.hset(keys.org("org1"), "bal", one * 10)
     asked = asyncio.create_task(house.ask(max_tokens=16_000))
     taken = await house.worker.take()
-    assert 256 <= taken.claim.cap < 16_000
+    assert LEAST_CAP <= taken.claim.cap < 16_000
     assert taken.claim.hold_micro <= one * 10
     await taken.end()
     await asked

@@ -12,7 +12,7 @@ import pytest
 from gateway.wire import ids, keys
 from gateway.wire.frame import Final
 from tests.api.conftest import KEY, MODEL, House, bearer, body, snapshot, until
-from tests.api.test_admission import busy, error, finish_all  # noqa: F401
+from tests.api.test_admission import error
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +132,7 @@ async def test_probes(house: House) -> None:
     assert response.status_code == 503 and response.headers["connection"] == "close"
 
 
-async def test_metrics_count_by_surface_and_status(busy: House) -> None:  # noqa: F811
+async def test_metrics_count_by_surface_and_status(busy: House) -> None:
     await busy.ask("/v1")
     await busy.ask("/v1", model="no/such")
     text = (await busy.client.get("/metrics")).text

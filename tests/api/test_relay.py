@@ -257,7 +257,10 @@ async def test_a_client_that_leaves_before_any_worker_came_frees_everything(hous
 
 def raw_request(*, stream: bool) -> bytes:
     payload = msgspec.json.encode(body(stream=stream))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(payload)}\r\n\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Length: {len(payload)}\r\n\r\n"
+    )
     return head.encode() + payload
 
 
@@ -384,21 +387,12 @@ async def test_what_is_already_charged_is_not_to_be_tried_again(house: House) ->
     assert "x-wonrouter-error-source" not in response.headers
 
 
-async def test_no_worker_for_as_long_as_a_job_may_wait_is_an_overload(redis_url: str) -> None:
-    import httpx
-    import redis.asyncio as aio
+class TestNoWorker:
+    @pytest.fixture
+    def settings_overrides(self) -> dict[str, Any]:
+        return {"unclaimed_s": 0.05, "placed_lease_s": 0.5}
 
-    from tests.api.conftest import Book, front_end
-
-    book = Book()
-    identity = book.put(KEY, an_identity())
-    async with (
-        aio.Redis.from_url(redis_url) as redis,
-        front_end(redis_url, book, unclaimed_s=0.05, placed_lease_s=0.5) as (parts, server, port, settings),
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
-    ):
-        house = House(book, redis, None, client, parts, server, port, settings)  # pyright: ignore
-        await house.open_window(identity)
+    async def test_a_job_that_nobody_takes_for_as_long_as_it_may_wait_is_an_overload(self, house: House) -> None:
         response = await house.ask()
         assert response.status_code == 503 and "retry-after" in response.headers
         await until(lambda: gone(house), "hold given back")
