@@ -202,8 +202,7 @@ def refusal(answer: Refused, rates: Sequence[RateLimit]) -> GatewayError:
     match answer.reason:
         case "rate":
             limit = next((rate.limit for rate in rates if rate.scope == answer.scope), 0)
-            error = RateLimitExceeded(retry_after_s=answer.retry_ms / 1000, details={"limit": limit})
-            return error
+            return RateLimitExceeded(retry_after_s=answer.retry_ms / 1000, details={"limit": limit})
         case "slots":
             return RateLimitExceeded(retry_after_s=SLOT_PAUSE_S)
         case "credit":

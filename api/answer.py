@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from api.errors import Headers, error_answer, start_message
 from api.relay import Relay
@@ -48,6 +48,8 @@ class Answer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the answer: as an HTTP error where it failed before any byte was out."""
         reply = self._reply
+        extensions: dict[str, Any] = cast("dict[str, Any]", scope).get("extensions") or {}
+        reply.cut_with(extensions.get(ABORT))
         watcher = asyncio.create_task(self._watch(receive))
         try:
             while not reply.left:
@@ -55,7 +57,6 @@ class Answer:
                 reply.wake.clear()
                 if await self._write(send):
                     return
-            _abort(scope)
         finally:
             watcher.cancel()
             self._relay.close(reply)
@@ -141,10 +142,3 @@ def sse_error(body: bytes) -> bytes:
     elif isinstance(inner, str):
         error["message"] = inner
     return b"data: " + msgspec.json.encode({"error": error}) + b"\n\n"
-
-
-def _abort(scope: Scope | HTTPScope) -> None:
-    """Cuts the connection: a client that does not read would hold its buffers for as long as TCP is patient."""
-    abort: Any = (scope.get("extensions") or {}).get(ABORT)
-    if abort is not None:
-        abort()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from api.sources import IdentityLoader, SourceAway
 from gateway.accounts.identity import Identity, key_hash
@@ -36,7 +37,7 @@ class Known:
         self.fresh_until = now + fresh_s
 
 
-def credential(headers: list[tuple[bytes, bytes]]) -> str:
+def credential(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The API key a request carries: ``X-API-Key`` wins over ``Authorization: Bearer``. Raises ``InvalidApiKey``."""
     bearer = b""
     for name, value in headers:
@@ -73,7 +74,7 @@ class Identities:
         self._loading: dict[bytes, asyncio.Task[Identity | None]] = {}
         self._changes = 0
 
-    async def authenticate(self, headers: list[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
         """Who calls, and the hash that finds them again. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
         sha256 = key_hash(credential(headers))
         now = time.monotonic()

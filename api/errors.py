@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import structlog
+from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import Receive, Scope, Send
 
 from gateway.errors import (
     BodyTooLarge,
@@ -40,6 +40,10 @@ class MethodNotAllowed(NotFound):
     status, code, type, default = 405, "method_not_allowed", "invalid_request_error", "Method not allowed"
 
 
+class NotConfigured(ServiceUnavailable):
+    """Nobody has set up a way to do this: trying again in a second would not help."""
+
+
 def surface_of(path: str) -> Surface:
     """The product surface that a path belongs to: the base path alone decides the status of an exhausted credit."""
     return "krouter" if path.startswith("/v1/") or path == "/v1" else "bizrouter"
@@ -63,7 +67,7 @@ def error_answer(error: GatewayError, surface: Surface) -> tuple[int, Headers, b
         status = 402
     body = msgspec.json.encode(_with_pause(error).body())
     headers: Headers = [JSON, *_retry(error)]
-    if isinstance(error, CreditLimitExceeded) or (error.retryable and error.details == {"retry": False}):
+    if isinstance(error, (CreditLimitExceeded, NotConfigured)):
         headers.append((b"x-should-retry", b"false"))
     return status, _with_length(headers, body), body
 
@@ -87,19 +91,6 @@ def _retry(error: GatewayError) -> Headers:
 
 def _with_length(headers: Headers, body: bytes) -> Headers:
     return [*headers, (b"content-length", str(len(body)).encode())]
-
-
-class ErrorAnswer:
-    """An error as an ASGI response."""
-
-    def __init__(self, error: GatewayError, surface: Surface, extra: Headers | None = None) -> None:
-        self._status, self._headers, self._body = error_answer(error, surface)
-        self._headers += extra or []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it."""
-        await send(start_message(self._status, self._headers))
-        await send({"type": "http.response.body", "body": self._body, "more_body": False})
 
 
 def as_gateway_error(exc: Exception) -> GatewayError:
@@ -126,8 +117,8 @@ def as_gateway_error(exc: Exception) -> GatewayError:
     return InternalError()
 
 
-def handle(request: Any, exc: Exception) -> Any:
+def handle(request: Request[Any, Any, Any], exc: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
-    scope = cast(Scope, request.scope)
-    error = as_gateway_error(exc)
-    return ErrorAnswer(error, surface_of(scope["path"]), getattr(exc, "extra_headers", None))
+    status, headers, body = error_answer(as_gateway_error(exc), surface_of(request.scope["path"]))
+    shown = {name.decode(): value.decode("latin-1") for name, value in headers}
+    return Response(body, status_code=status, headers=shown, media_type=shown["content-type"])

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.parts import Sources
 from api.sources import SourceAway
+from gateway import receipts
 from gateway.accounts.identity import Identity
 from gateway.accounts.store import IdentityStore
 from gateway.catalogue.snapshot import Snapshot
@@ -49,8 +50,7 @@ class PostgresSources:
 
     async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
         """See ``ReceiptLoader``."""
-        del org_id, job_id
-        return None
+        return await _or_away(receipts.receipt(self._engine, job_id, org_id))
 
 
 async def _or_away(work: Awaitable[T]) -> T:

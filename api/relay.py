@@ -109,7 +109,7 @@ class Relay:
         metrics.OPEN.dec()
         self._closed[reply.job] = asyncio.get_running_loop().time()
         if reply.final is None:
-            self.cancel(reply.job, "left" if reply.left else "failed" if reply.error else "dropped")
+            self.cancel(reply.job, "failed" if reply.error else "left" if reply.left else "dropped")
 
     def cancel(self, job: str, why: str) -> None:
         """Asks for the job's end, in the background, again while Redis is away."""
@@ -155,7 +155,7 @@ class Relay:
             self._mend(reply, self._read_kept(reply))
         elif taken == "overflow":
             self._break(reply, "slow", ServiceUnavailable("The client read the answer too slowly."))
-            reply.client_left()
+            reply.cut_off()
         else:
             self._break(reply, "interrupted", InternalError("The answer was interrupted. Please try again."))
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from redis.asyncio.connection import AbstractConnection
@@ -94,7 +94,7 @@ class Subscription:
                 pinger = asyncio.create_task(self._ping(connection))
                 waiting = {self.channel.encode(), keys.NEWS.encode()}
                 while True:
-                    message: Any = await connection.read_response(timeout=math.inf, push_request=True)
+                    message: Any = await cast("Any", connection).read_response(timeout=math.inf, push_request=True)
                     if waiting and self._confirm(message, waiting):
                         pause = FIRST_PAUSE_S
                         if not first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -23,7 +24,7 @@ class Reply:
     """
 
     __slots__ = (
-        "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "asks", "delivered", "epoch",
+        "_cut", "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "asks", "delivered", "epoch",
         "error", "final", "first_at", "heard_at", "job", "left", "missing", "next", "placed_at", "quiet", "republished",
         "stream", "wake", "wants_kept", "worker", "written_at",
     )  # fmt: skip  # one block of names
@@ -54,6 +55,7 @@ class Reply:
         self._pending_bytes = 0
         self._early: dict[int, Frame] = {}
         self._early_bytes = 0
+        self._cut: Callable[[], None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -100,6 +102,16 @@ class Reply:
         """Nobody reads any more."""
         self.left = True
         self.wake.set()
+
+    def cut_with(self, cut: Callable[[], None] | None) -> None:
+        """Says how the client's connection is cut."""
+        self._cut = cut
+
+    def cut_off(self) -> None:
+        """The client does not read: its connection is cut, because whoever writes to it may be waiting for it."""
+        self.client_left()
+        if self._cut is not None:
+            self._cut()
 
     def drain(self) -> bytes:
         """All bytes ready for the client; they count as delivered."""

@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """The first signal drains; the second does not wait."""
         if self._observed.parts.draining or not self.started or self._loop is None:
             self.should_exit = True

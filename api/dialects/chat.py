@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import structlog
@@ -200,7 +200,7 @@ def measure(body: ChatBody) -> Size:
             for part in message.content or ():
                 text += _utf8(part.text or "") + len(bytes(part.input_audio)) + len(bytes(part.file))
                 images += bool(bytes(part.image_url))
-    return Size(text=text, messages=len(cast("list[Message]", body.messages or [])), tools=len(tools), images=images)
+    return Size(text=text, messages=len(body.messages or ()), tools=len(tools), images=images)
 
 
 def _utf8(text: str) -> int:

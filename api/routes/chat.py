@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from litestar import Request, post
@@ -12,7 +13,7 @@ from api import guardrails
 from api.admission import Call
 from api.answer import Answer
 from api.dialects import chat
-from api.errors import Headers, surface_of
+from api.errors import NotConfigured, surface_of
 from api.observed import seen
 from api.parts import Parts
 from api.rate_headers import rate_headers
@@ -20,7 +21,7 @@ from api.routes import BASES
 from gateway.accounts.identity import Identity
 from gateway.catalogue.model import Model, UnknownModel
 from gateway.catalogue.snapshot import Snapshot
-from gateway.errors import InvalidRequest, ModelNotFound, PermissionDenied, ServiceUnavailable
+from gateway.errors import InvalidRequest, ModelNotFound, PermissionDenied
 from gateway.wire.job import Surface
 
 LONGEST_TITLE = 128
@@ -63,7 +64,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
 
 def find_model(snapshot: Snapshot, identity: Identity, asked: str, surface: Surface) -> Model:
     """The model meant by ``asked``. Raises ``ModelNotFound``, ``PermissionDenied`` (the key may not use it) and
-    ``ServiceUnavailable`` (nobody has configured a way to reach it)."""
+    ``NotConfigured`` (nobody has configured a way to reach it)."""
     try:
         model = snapshot.resolve(asked, surface)
     except UnknownModel as exc:
@@ -73,10 +74,9 @@ def find_model(snapshot: Snapshot, identity: Identity, asked: str, surface: Surf
     if identity.models is not None and model.id not in identity.models:
         raise PermissionDenied(f"This API key may not use {model.id}.")
     if model.id not in snapshot.available:
-        raise ServiceUnavailable(
+        raise NotConfigured(
             f"No deployment is configured for {model.id}. Add one for it with `wonrouter deployments apply`, or set the "
             f"API key of its provider ({model.provider}).",
-            details={"retry": False},
         )
     return model
 
@@ -137,7 +137,7 @@ def routing_of(body: chat.ChatBody) -> bytes:
     return raw
 
 
-def title_of(headers: Headers) -> str | None:
+def title_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """``X-Title``: the application's name, for breakdowns of the usage."""
     for name, value in headers:
         if name == b"x-title":

@@ -170,11 +170,11 @@ async def front_end(redis_url: str, book: Book, **overrides: Any) -> AsyncIterat
     """A front end on a free port, in this loop."""
     quick: dict[str, Any] = {
         "unclaimed_s": 0.4, "lease_s": 0.8, "placed_lease_s": 20.0, "header_silence_s": 5.0, "keepalive_s": 0.2,
-        "identity_cache_s": 30.0, "drain_s": 5.0, "sandbox": True, **overrides,
+        "identity_cache_s": 30.0, "drain_s": 0.0, "sandbox": True, **overrides,
     }  # fmt: skip
     settings = Settings(database_url="postgresql://unused", redis_url=redis_url, secret=SECRET, **quick)
     app = create_app(settings, book.sources())
-    listener = socket.socket()
+    listener = socket.socket()  # the server closes it
     listener.bind(("127.0.0.1", 0))
     listener.setblocking(False)
     config = configured(app, host="127.0.0.1", port=0, drain_s=settings.drain_s, trust_proxy="")
@@ -184,7 +184,7 @@ async def front_end(redis_url: str, book: Book, **overrides: Any) -> AsyncIterat
     await until(lambda: server.started, "started")
     yield app.parts, server, listener.getsockname()[1], settings
     server.should_exit = True
-    await task
+    await asyncio.wait_for(task, 15)
 
 
 @pytest.fixture
@@ -207,3 +207,17 @@ async def house(redis_url: str, settings_overrides: dict[str, Any]) -> AsyncIter
             yield made
         await worker.aclose()
     await redis.aclose()
+
+
+async def finish_all(house: House) -> None:
+    """A worker that answers whatever comes."""
+    while True:
+        taken = await house.worker.take()
+        await taken.end()
+
+
+@pytest.fixture
+async def busy(house: House) -> Any:
+    task = asyncio.create_task(finish_all(house))
+    yield house
+    task.cancel()
