@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
     consuming = threading.Event()
 
     @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
+    async def lifespan() -> AsyncGenerator[None]:
         await calls.start()
         try:
             yield
@@ -59,7 +59,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
     def missing() -> list[str]:
         consumer: Any = celery_worker.consumer
         running: bool = consumer is not None and consumer.blueprint.state == RUN
-        broker: bool = running and consuming.is_set() and consumer.connection is not None
+        broker = bool(running and consuming.is_set() and consumer is not None and consumer.connection)
         return [
             name
             for name, there in (

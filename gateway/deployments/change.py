@@ -82,10 +82,10 @@ def _replace(
 
 
 def _tell(redis_url: str) -> bool:
-    client: SyncExecutor
     with connect_redis(redis_url) as client:
+        executor: SyncExecutor = client
         try:
-            client.execute_command("PUBLISH", keys.NEWS, encode_news(News("deployments")))
+            executor.execute_command("PUBLISH", keys.NEWS, encode_news(News("deployments")))
         except RedisError as error:
             log.warning("news_not_published", error=str(error))
             return False

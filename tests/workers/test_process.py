@@ -100,7 +100,7 @@ async def test_sigterm_lets_open_answers_finish_and_takes_no_new_ones(
         job = await line.place(chat("[[mock tokens=6 gate=3]]", stream=True))
         await line.until(lambda: "2 " in line.of(job).text)
         worker.process.send_signal(signal.SIGTERM)
-        while worker.get("/readyz")[0] == 200:
+        while worker.get("/readyz")[0] == 200:  # noqa: ASYNC110 another process tells nobody
             await asyncio.sleep(0.01)
         late = await line.place(chat("[[mock tokens=2]]", stream=True))
         provider.gate.open()
