@@ -83,10 +83,13 @@ def _replace(
 
 def _tell(redis_url: str) -> bool:
     with connect_redis(redis_url) as client:
-        executor: SyncExecutor = client
         try:
-            executor.execute_command("PUBLISH", keys.NEWS, encode_news(News("deployments")))
+            _publish_news(client)
         except RedisError as error:
             log.warning("news_not_published", error=str(error))
             return False
     return True
+
+
+def _publish_news(redis: SyncExecutor) -> None:
+    redis.execute_command("PUBLISH", keys.NEWS, encode_news(News("deployments")))
