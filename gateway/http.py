@@ -98,8 +98,25 @@ class UpstreamTransport:
         target = httpx.URL(url)
         check_url(target, self._allow_private)
         request = httpx.Request(method, target, headers=headers, content=content, extensions={"timeout": self._timeout})
-        return await self._transport.handle_async_request(request)
+        try:
+            return await self._transport.handle_async_request(request)
+        except httpx.ConnectError as failed:
+            if (forbidden := _forbidden_behind(failed)) is not None:
+                raise forbidden from failed
+            raise
 
     async def aclose(self) -> None:
         """Closes all connections."""
         await self._transport.aclose()
+
+
+def _forbidden_behind(error: BaseException) -> ForbiddenAddress | None:
+    """The resolver's refusal, which aiohttp wraps as a failed connection like any other."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ForbiddenAddress):
+            return cause
+        if isinstance(cause, aiohttp.ClientConnectorError) and isinstance(cause.os_error, ForbiddenAddress):
+            return cause.os_error
+        cause = cause.__cause__
+    return None

@@ -106,7 +106,7 @@ def whole(
     warnings: Sequence[Warned] = (),
 ) -> bytes:
     """A whole answer: the provider's fields with our id, time, model and usage in their places."""
-    answer = {"id": public_id, "object": "chat.completion", "created": created, "model": model}
+    answer: dict[str, Any] = {"id": public_id, "object": "chat.completion", "created": created, "model": model}
     for name, value in fields.items():
         if name not in answer and name != "usage":
             answer[name] = value
@@ -140,8 +140,8 @@ class Collector:
     def fields(self) -> dict[str, Any]:
         """`choices` of the whole answer."""
         for choice in self._choices.values():
-            calls = choice["message"].get("tool_calls")
-            if isinstance(calls, dict):
+            if "tool_calls" in choice["message"]:
+                calls: dict[int, Any] = choice["message"]["tool_calls"]
                 choice["message"]["tool_calls"] = list(calls.values())
         return {"choices": [self._choices[i] for i in sorted(self._choices)]}
 
@@ -166,13 +166,14 @@ def _merge_call(calls: dict[int, dict[str, Any]], call: Mapping[str, Any]) -> No
     index = call.get("index", len(calls))
     known = calls.setdefault(index, {"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
     known["id"] = call.get("id") or known["id"]
-    function = call.get("function") or {}
+    function: dict[str, Any] = call.get("function") or {}
     known["function"]["name"] = function.get("name") or known["function"]["name"]
     known["function"]["arguments"] += function.get("arguments") or ""
 
 
 def _extend_logprobs(choice: dict[str, Any], logprobs: Mapping[str, Any]) -> None:
-    kept = choice["logprobs"] = choice["logprobs"] or {}
+    kept: dict[str, Any] = choice["logprobs"] or {}
+    choice["logprobs"] = kept
     for key, value in logprobs.items():
         if isinstance(value, list):
             kept[key] = [*(kept.get(key) or ()), *value]

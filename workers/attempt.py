@@ -8,6 +8,8 @@ import logging
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from gateway.http import UpstreamTransport
 from gateway.settings import Settings
 from gateway.wire.event import Attempt as Record
@@ -28,7 +30,7 @@ from workers.providers.base import (
 from workers.routing.candidates import Candidate
 from workers.transport import MAX_BODY_BYTES, MAX_ERROR_BYTES, Upstream, UpstreamFailed
 
-log = logging.getLogger("workers.attempt")
+log = structlog.get_logger("workers.attempt")
 
 AFTER_FINISH_S = 2.0
 """How long usage may still come once every choice has ended; then the answer is complete without it."""
@@ -199,13 +201,11 @@ class Attempt:
         log.log(
             level,
             "provider_refuses_our_account" if failure.kind == "credentials" else "attempt_failed",
-            extra={
-                "job": self._call.id,
-                "deployment": self.record.deployment,
-                "provider": self.record.provider,
-                "status": failure.status,
-                "kind": failure.kind,
-            },
+            job=self._call.id,
+            deployment=self.record.deployment,
+            provider=self.record.provider,
+            status=failure.status,
+            kind=failure.kind,
         )
 
     async def drain(self) -> None:

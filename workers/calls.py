@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.catalogue.model import Model
@@ -30,7 +30,7 @@ from workers.reloading import DeploymentSet
 from workers.room import Room
 from workers.routing.choose import Balance
 
-log = logging.getLogger("workers.calls")
+log = structlog.get_logger("workers.calls")
 
 SETTLE_S = 5.0
 """How long stopped calls may take to write their end."""
@@ -71,6 +71,7 @@ class CallWorker:
             models=models,
             balance=Balance(),
             sealer=Sealer(settings.secret_bytes, "job"),
+            kept_sealer=Sealer(settings.secret_bytes, "kept"),
         )
         self.control = ControlChannel(settings.redis_url, self.id, on_control=self._on_control, on_news=self._on_news)
         self._services: list[asyncio.Task[None]] = []
@@ -118,7 +119,7 @@ class CallWorker:
             await running.renew(self.room.redis, [call.heartbeat()], 0)
             await admission.republish(self.room.redis, call.id)
         except (RedisError, OSError) as error:
-            log.warning("hand_over_failed", extra={"job": call.id, "error": str(error)})
+            log.warning("hand_over_failed", job=call.id, error=str(error))
 
     async def close(self) -> None:
         """Stops the services and closes the connections."""
@@ -146,7 +147,7 @@ class CallWorker:
             self.room.deployments.refresh()
 
     def _nobody(self, reply: str) -> None:
-        log.warning("nobody_listens", extra={"channel": reply})
+        log.warning("nobody_listens", channel=reply)
         self._stop_channel(reply)
 
     def measure(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 import msgspec
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.credit import running
@@ -21,7 +21,7 @@ from workers.delivery import Ended, answer
 from workers.metering import NOTHING
 from workers.room import Room
 
-log = logging.getLogger("workers.complete")
+log = structlog.get_logger("workers.complete")
 
 CLAIM_AGAIN_S = (0.0, 0.2, 0.5)
 """Waits after claims that found no Redis; then the job is left to its relay, which publishes it again after 2 s."""
@@ -44,7 +44,7 @@ async def complete(room: Room, job_id: str) -> None:
         body = room.sealer.open(claimed.body, ids.place_of(job_id))
         call = Call(claimed, decode_job(body))
     except (Unsealable, msgspec.DecodeError):
-        log.exception("job_unreadable", extra={"job": job_id})
+        log.exception("job_unreadable", job=job_id)
         await _end_unreadable(room, claimed)
         return
     call.task = asyncio.current_task()
@@ -65,7 +65,7 @@ async def _claim(room: Room, job_id: str) -> running.Claim | running.NotClaimed 
         try:
             return await running.claim(room.redis, job_id, room.worker, int(room.settings.lease_s * 1000))
         except (RedisError, OSError) as error:
-            log.warning("claim_failed", extra={"job": job_id, "error": str(error)})
+            log.warning("claim_failed", job=job_id, error=str(error))
             await asyncio.sleep(wait_s)
     return None
 
@@ -81,7 +81,7 @@ async def _run(room: Room, call: Call) -> None:
         task.uncancel()
         ended = _stopped(call)
     except Exception:
-        log.exception("call_broke", extra={"job": call.id})
+        log.exception("call_broke", job=call.id)
         ended = Ended("failed", faults.internal(), error="internal_error", free=call.delivered == 0)
     if call.stop_reason == "lost":
         room.publisher.forget(call.id)
@@ -107,11 +107,11 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
         ended.outcome, tokens, charge, estimated=estimated, error=ended.error, finish_reason=ended.finish_reason
     )
     if charge.loss_won != "0":
-        log.error("charge_above_hold", extra={"job": call.id, "loss_won": charge.loss_won})
+        log.error("charge_above_hold", job=call.id, loss_won=charge.loss_won)
     frame, kept = b"", b""
     if ended.final is not None:
         raw = encode_final(ended.final)
-        kept = room.sealer.seal(raw, ids.place_of(call.id))
+        kept = room.kept_sealer.seal(raw, call.id.encode())
         large = len(raw) > MAX_PUBLISHED_BYTES
         last = Frame(call.id, call.epoch, call.seq, KEPT if large else FINAL, b"" if large else raw)
         room.publisher.remember(last)
@@ -142,12 +142,12 @@ async def _write_end(room: Room, end: running.Ending) -> None:
             verdict, listeners = await running.finish(room.redis, end)
         except (RedisError, OSError) as error:
             if loop.time() > until:
-                log.critical("usage_event_lost", extra={"job": end.job, "micro": end.micro, "error": str(error)})
+                log.critical("usage_event_lost", job=end.job, micro=end.micro, error=str(error))
                 return
             await asyncio.sleep(END_RETRY_S)
             continue
         if verdict == "stale":
-            log.warning("end_was_stale", extra={"job": end.job, "epoch": end.epoch})
+            log.warning("end_was_stale", job=end.job, epoch=end.epoch)
         elif end.frame:
             room.publisher.heard(end.reply, listeners)
         return
@@ -155,14 +155,14 @@ async def _write_end(room: Room, end: running.Ending) -> None:
 
 def _tell_spent(room: Room, job_id: str, claimed: running.NotClaimed) -> None:
     """The job killed its workers and has been ended; its relay learns it in a frame of an epoch of its own."""
-    log.error("job_claimed_too_often", extra={"job": job_id, "epoch": claimed.epoch})
+    log.error("job_claimed_too_often", job=job_id, epoch=claimed.epoch)
     last = Frame(job_id, claimed.epoch + 1, 0, FINAL, encode_final(faults.internal()))
     room.redis.submit("PUBLISH", claimed.reply, encode_frames([last])).add_done_callback(_forget_error)
 
 
 def _forget_error(answered: asyncio.Future[Any]) -> None:
     if not answered.cancelled() and (error := answered.exception()) is not None:
-        log.warning("frame_not_published", extra={"error": str(error)})
+        log.warning("frame_not_published", error=str(error))
 
 
 async def _end_unreadable(room: Room, claim: running.Claim) -> None:

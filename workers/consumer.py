@@ -1,14 +1,17 @@
 """Celery's consumer with short waits between attempts to reach Redis again."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# Celery comes without types.
+
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+import structlog
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-log = logging.getLogger("workers.consumer")
+log = structlog.get_logger("workers.consumer")
 
 RETRY_FIRST_S, RETRY_MORE_S, RETRY_MOST_S = 0.2, 0.2, 1.0
 """Celery's own wait grows to half a minute; after an outage of Redis calls must flow within five seconds."""
@@ -21,7 +24,7 @@ class PatientConsumer(Consumer):
         """Returns `conn` once it is open."""
 
         def tell(error: BaseException, wait_s: float) -> None:
-            log.warning("redis_out_of_reach", extra={"error": str(error), "retry_s": wait_s})
+            log.warning("redis_out_of_reach", error=str(error), retry_s=wait_s)
 
         conn = conn.ensure_connection(
             tell,

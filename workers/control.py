@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.redis import connect_async
@@ -15,7 +15,7 @@ from gateway.wire import keys
 from gateway.wire.frame import Control, decode_control
 from gateway.wire.news import News, decode_news
 
-log = logging.getLogger("workers.control")
+log = structlog.get_logger("workers.control")
 
 RETRY_S = 0.2
 """Between attempts to subscribe again: Redis comes back within seconds, and so must we."""
@@ -36,7 +36,7 @@ class ControlChannel:
     async def run(self) -> None:
         """Subscribes, listens, and does so again whenever the connection breaks."""
         while True:
-            client = connect_async(self._url, reply_timeout_s=None)
+            client: Any = connect_async(self._url, reply_timeout_s=None)
             try:
                 async with client.pubsub() as pubsub:
                     await pubsub.subscribe(self._channel, keys.NEWS)
@@ -44,7 +44,7 @@ class ControlChannel:
                     async for message in pubsub.listen():
                         self._take(message)
             except (RedisError, OSError) as error:
-                log.warning("control_channel_lost", extra={"error": str(error)})
+                log.warning("control_channel_lost", error=str(error))
             finally:
                 self.subscribed.clear()
                 await client.aclose()
@@ -60,4 +60,4 @@ class ControlChannel:
                 else:
                     self._on_control(decode_control(message["data"]))
             except msgspec.DecodeError as error:
-                log.warning("control_message_unreadable", extra={"error": str(error)})
+                log.warning("control_message_unreadable", error=str(error))

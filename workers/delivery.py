@@ -112,16 +112,14 @@ def choices_wanted(call: Call) -> int:
 def cap_to_send(call: Call, candidate: Candidate) -> int | None:
     """The output limit per choice to send: always under a strict hold, and where the grant is below the wish.
 
-    The grant is for all choices together. Without a limit of the client's, an optimistic hold grows with the answer.
+    Without a limit of the client's, an optimistic hold grows with the answer instead.
     """
-    n = choices_wanted(call)
-    asked = wanted_cap(call)
-    granted = max(1, call.cap // n)
-    if call.job.policy == "strict":
-        return granted if asked is None else min(asked, granted)
+    asked, granted = wanted_cap(call), max(1, call.cap)
     if asked is not None:
         return min(asked, granted)
-    return granted if granted < candidate.model.default_output_cap else None
+    if call.job.policy == "strict" or granted < candidate.model.default_output_cap:
+        return granted
+    return None
 
 
 async def _deliver(room: Room, call: Call, attempt: Attempt) -> Ended:
@@ -236,7 +234,7 @@ def _over_grant(room: Room, call: Call) -> bool:
     """Grows an optimistic hold in time; True where no more is granted and the grant is used up."""
     if not call.may_grow:
         return False
-    used = call.output_estimate()
+    used = call.output_estimate() / choices_wanted(call)
     if used >= EXTEND_AT * call.cap and not call.extending and not call.refused:
         call.extending = True
         room.spawn(_extend(room, call))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import msgspec
+import structlog
 
 from gateway.errors import GatewayError, InternalError, ProviderUnavailable, ServiceUnavailable
 from gateway.wire.frame import Final
 from workers.providers.base import ProviderFailure
 
-log = logging.getLogger("workers.faults")
+log = structlog.get_logger("workers.faults")
 
 
 def provider_final(failure: ProviderFailure, charged: bool = False) -> Final:

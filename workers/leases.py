@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.credit import running
@@ -15,7 +15,7 @@ from workers import metrics
 from workers.call import Call
 from workers.publisher import Publisher
 
-log = logging.getLogger("workers.leases")
+log = structlog.get_logger("workers.leases")
 
 MOST_AT_ONCE = 256
 """Jobs in one renewal: more would hold Redis and our own loop for tens of milliseconds, so they are spread over the
@@ -101,14 +101,14 @@ class Leases:
         try:
             verdicts = await running.renew(self._redis, [call.heartbeat() for call in calls], self._lease_ms)
         except (RedisError, OSError) as error:
-            log.warning("leases_not_renewed", extra={"jobs": len(calls), "error": str(error)})
+            log.warning("leases_not_renewed", jobs=len(calls), error=str(error))
             for call in calls:
                 call.heartbeat_lost()
             return
         for call, verdict in zip(calls, verdicts, strict=True):
             if verdict == running.LOST and not call.ending:
                 metrics.LOST_LEASES.inc()
-                log.warning("lease_lost", extra={"job": call.id, "epoch": call.epoch})
+                log.warning("lease_lost", job=call.id, epoch=call.epoch)
                 call.stop("lost")
             elif verdict == running.CANCELLED:
                 call.stop("cancelled")

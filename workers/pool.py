@@ -8,11 +8,13 @@ Messages beyond the limit of open calls are not accepted, so Celery does not ack
 reading the queue, which other workers then empty.
 """
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# Celery comes without types.
+
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import sys
 import threading
@@ -22,10 +24,11 @@ from contextlib import AbstractAsyncContextManager
 from time import monotonic
 from typing import Any, ClassVar, Protocol
 
+import structlog
 import uvloop
 from celery.concurrency.base import BasePool
 
-log = logging.getLogger("workers.pool")
+log = structlog.get_logger("workers.pool")
 
 SWITCH_INTERVAL_S = 0.0002
 """Two threads share the interpreter: with the default of 5 ms a lone request waits for it longer than for Redis."""
@@ -112,9 +115,9 @@ class AsyncPool(BasePool):
         if self._failed is not None:
             raise RuntimeError("the event loop failed to start") from self._failed
 
-    def register_with_event_loop(self, hub: Any) -> None:
+    def register_with_event_loop(self, loop: Any) -> None:
         """A freed place wakes the consumer, which may then accept what it had to refuse."""
-        hub.add_reader(self._wake_read, self._accept_refused)
+        loop.add_reader(self._wake_read, self._accept_refused)
 
     def on_apply(
         self,

@@ -1,13 +1,16 @@
 """One worker process: Celery's consumer, the pool's event loop and the health server, from start to drained end."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# Celery comes without types.
+
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
 from celery.bootsteps import RUN
 
 from gateway.catalogue.packaged import builtin
@@ -18,18 +21,18 @@ from workers.calls import CallWorker
 from workers.pool import AsyncPool
 from workers.serving import HealthServer
 
-log = logging.getLogger("workers.process")
+log = structlog.get_logger("workers.process")
 
 
 def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> int:
     """Runs until SIGTERM (drained within `settings.drain_s`) or SIGQUIT (at once); returns the exit code."""
-    app = call_app(settings.redis_url)
+    app: Any = call_app(settings.redis_url)
     calls = CallWorker(settings, load, builtin().models)
     serve_calls(app, calls)
     consuming = threading.Event()
 
     @asynccontextmanager
-    async def lifespan() -> AsyncIterator[None]:
+    async def lifespan() -> AsyncGenerator[None]:
         await calls.start()
         try:
             yield
@@ -50,13 +53,13 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
         without_mingle=True,
         without_heartbeat=True,
         task_events=False,
-        ready_callback=lambda _consumer: consuming.set(),
+        ready_callback=_setter(consuming),
     )
 
     def missing() -> list[str]:
-        consumer = celery_worker.consumer
-        running = consumer is not None and consumer.blueprint.state == RUN
-        broker = running and consuming.is_set() and consumer.connection is not None
+        consumer: Any = celery_worker.consumer
+        running: bool = consumer is not None and consumer.blueprint.state == RUN
+        broker = bool(running and consuming.is_set() and consumer is not None and consumer.connection)
         return [
             name
             for name, there in (
@@ -76,10 +79,17 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
     return int(celery_worker.exitcode or 0)
 
 
+def _setter(event: threading.Event) -> Callable[[object], None]:
+    def ready(_consumer: object) -> None:
+        event.set()
+
+    return ready
+
+
 def _health(settings: Settings, missing: Callable[[], list[str]], measure: Callable[[], None]) -> HealthServer | None:
     if not settings.metrics_port:
         return None
     server = HealthServer(settings.metrics_host, settings.metrics_port, missing, measure)
     server.start()
-    log.info("serving_metrics", extra={"port": server.port})
+    log.info("serving_metrics", port=server.port)
     return server

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
 
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.redis import RedisLine
 from gateway.wire.frame import ALIVE, CHUNK, MAX_PUBLISHED_BYTES, Frame, encode_frames
 from workers import metrics
 
-log = logging.getLogger("workers.publisher")
+log = structlog.get_logger("workers.publisher")
 
 FINISHED_KEPT_S = 30.0
 """How long a finished job's frames can be asked for again; by then its relay has given up."""
@@ -93,7 +93,7 @@ class Publisher:
         if error is None:
             self.heard(reply, answered.result())
         elif isinstance(error, RedisError | OSError):
-            log.warning("frames_not_published", extra={"error": str(error)})  # their relay will see the gap
+            log.warning("frames_not_published", error=str(error))  # their relay will see the gap
         else:
             raise error
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
+
+import structlog
 
 from gateway.deployments.deployment import Deployment
 
-log = logging.getLogger("workers.reloading")
+log = structlog.get_logger("workers.reloading")
 
 RELOAD_S = 5.0
 """News may be missed; after this a change is in force all the same."""
@@ -47,7 +48,7 @@ class DeploymentSet:
         try:
             found = await asyncio.to_thread(self._load)
         except Exception as error:  # noqa: BLE001 whatever keeps the set from loading, calls go on with the last one
-            log.warning("deployments_not_loaded", extra={"error": f"{type(error).__name__}: {error}"[:300]})
+            log.warning("deployments_not_loaded", error=f"{type(error).__name__}: {error}"[:300])
             return
         by_model: dict[str, list[Deployment]] = {}
         for deployment in found:

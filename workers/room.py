@@ -32,6 +32,9 @@ class Room:
     models: Mapping[str, Model]
     balance: Balance
     sealer: Sealer
+    """Opens jobs."""
+    kept_sealer: Sealer
+    """Seals answers that are kept."""
     background: set[asyncio.Task[Any]] = dataclasses.field(default_factory=set[asyncio.Task[Any]])
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

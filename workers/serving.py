@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-log = logging.getLogger("workers.serving")
+log = structlog.get_logger("workers.serving")
 
 
 class HealthServer:
@@ -43,7 +43,7 @@ class HealthServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 its base names them
                 """A line per scrape tells nobody anything."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 
+import structlog
 from redis.exceptions import RedisError
 
 from gateway.catalogue.packaged import builtin
+from gateway.credit.scripts import SyncExecutor
 from gateway.db import connect
 from gateway.deployments import store
 from gateway.deployments.deployment import Deployment
@@ -20,7 +21,7 @@ from gateway.seal import Sealer
 from gateway.wire import keys
 from gateway.wire.news import News, encode_news
 
-log = logging.getLogger("gateway.deployments")
+log = structlog.get_logger("gateway.deployments")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,8 +84,12 @@ def _replace(
 def _tell(redis_url: str) -> bool:
     with connect_redis(redis_url) as client:
         try:
-            client.execute_command("PUBLISH", keys.NEWS, encode_news(News("deployments")))
+            _publish_news(client)
         except RedisError as error:
-            log.warning("news_not_published", extra={"error": str(error)})
+            log.warning("news_not_published", error=str(error))
             return False
     return True
+
+
+def _publish_news(redis: SyncExecutor) -> None:
+    redis.execute_command("PUBLISH", keys.NEWS, encode_news(News("deployments")))

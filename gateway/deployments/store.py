@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import Engine
@@ -84,7 +84,7 @@ def load(engine: Engine, sealer: Sealer) -> list[Deployment]:
 
 
 def _deployment(row: sa.Row[tuple[object, ...]], api_key: str) -> Deployment:
-    columns = row._mapping
+    columns: Any = row._mapping  # pyright: ignore[reportPrivateUsage]  # SQLAlchemy's public name for it
     return Deployment(
         id=columns["id"],
         model=columns["model"],

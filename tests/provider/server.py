@@ -70,6 +70,7 @@ class Provider:
         """The same for single models, by upstream name."""
         self.port = 0
         self.connections: set[_Connection] = set()
+        self.server: asyncio.Server | None = None
 
     @property
     def base_url(self) -> str:
@@ -89,10 +90,13 @@ class Provider:
         """Starts to accept connections on 127.0.0.1. Raises OSError where the port is taken."""
         server = await self.loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=4096)
         self.port = server.sockets[0].getsockname()[1]
+        self.server = server
         return server
 
     def hang_up(self) -> None:
-        """Cuts every connection, idle or not. For the server's own thread."""
+        """Stops listening and cuts every connection, idle or not. For the server's own thread."""
+        if self.server is not None:
+            self.server.close()
         for connection in list(self.connections):
             connection.abort()
 

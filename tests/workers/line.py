@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import msgspec
+import redis
 import redis.asyncio
 
 from gateway.catalogue.model import Model, Quirks
@@ -34,7 +35,6 @@ from gateway.wire.frame import (
     encode_control,
 )
 from gateway.wire.job import Job, JobTerms, encode_job
-from tests.workers.valkey import Valkey
 from workers.calls import CallWorker
 
 SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -99,21 +99,23 @@ class Heard:
 class Line:
     """Redis with one organisation, the admission script, and a subscribed relay."""
 
-    def __init__(self, valkey: Valkey) -> None:
-        self.valkey = valkey
-        self.sealer = Sealer(settings(valkey.url).secret_bytes, "job")
-        self.redis = RedisLine(valkey.url)
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = redis.Redis.from_url(url)
+        self.kept_sealer = Sealer(settings(url).secret_bytes, "kept")
+        self.sealer = Sealer(settings(url).secret_bytes, "job")
+        self.redis = RedisLine(url)
         self.heard: dict[str, Heard] = {}
         self._changed = asyncio.Condition()
-        self._client = redis.asyncio.Redis.from_url(valkey.url)
-        self._pubsub = self._client.pubsub()
+        self._listening = redis.asyncio.Redis.from_url(url)
+        self._pubsub = self._listening.pubsub()
         self._listener: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Empties Redis, opens the window and subscribes."""
-        self.valkey.client.flushall()
+        self.client.flushall()
         org = upkeep.OrgWindow("org", 1, START_MICRO, 0, [], [("key", 1, 0)])
-        upkeep.rebuild_end(self.valkey.client, [org], "w1")
+        upkeep.rebuild_end(self.client, [org], "w1")
         await self.listen()
 
     async def listen(self) -> None:
@@ -133,7 +135,8 @@ class Line:
     async def close(self) -> None:
         """Ends everything."""
         await self.deafen()
-        await self._client.aclose()
+        await self._listening.aclose()
+        self.client.close()
         await self.redis.aclose()
 
     async def _listen(self) -> None:
@@ -200,18 +203,25 @@ class Line:
         """Sends a control message."""
         await self.redis.execute_command("PUBLISH", keys.control(worker), encode_control(control))
 
+    async def field(self, job: str, name: str) -> bytes:
+        """A field of the job's hash, once it is there."""
+        async with asyncio.timeout(5):
+            while not (value := self.client.hget("wr:j:" + job, name)):  # noqa: ASYNC110 Redis tells nobody
+                await asyncio.sleep(0.01)
+        return cast("bytes", value)
+
     def events(self) -> list[UsageEvent]:
         """The usage stream's events."""
-        rows = cast("list[Any]", self.valkey.client.xrange(keys.USAGE))
+        rows = cast("list[Any]", self.client.xrange(keys.USAGE))
         return [decode_event(fields[b"ev"]) for _, fields in rows]
 
     def rows(self) -> list[dict[bytes, bytes]]:
         """The usage stream's raw rows."""
-        return [fields for _, fields in cast("list[Any]", self.valkey.client.xrange(keys.USAGE))]
+        return [fields for _, fields in cast("list[Any]", self.client.xrange(keys.USAGE))]
 
     def window(self) -> upkeep.Reading:
         """The organisation's window."""
-        reading = upkeep.read(self.valkey.client, "org")
+        reading = upkeep.read(self.client, "org")
         assert reading is not None
         return reading
 
@@ -236,7 +246,7 @@ async def started(
     line: Line, deployments: Sequence[Deployment], models: dict[str, Model] | None = None, **changes: Any
 ) -> CallWorker:
     """A worker in this loop, ready."""
-    worker = CallWorker(settings(line.valkey.url, **changes), lambda: deployments, models or builtin().models)
+    worker = CallWorker(settings(line.url, **changes), lambda: deployments, models or builtin().models)
     await worker.start()
     async with asyncio.timeout(10):
         await worker.room.deployments.loaded.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -17,10 +18,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.engines import ValkeyServer
 from tests.provider.dialects.openai import answer_text
 from tests.provider.server import Provider
 from tests.workers.line import SECRET, Line, chat, deployment
-from tests.workers.valkey import Valkey
 
 pytestmark = pytest.mark.anyio
 
@@ -78,29 +79,29 @@ def running(url: str, provider: Provider, log: Path, **changes: str) -> Iterator
 
 
 async def test_the_queue_the_script_pushes_to_is_served_by_a_real_process(
-    line: Line, provider: Provider, valkey_server: Valkey, tmp_path: Path
+    line: Line, provider: Provider, tmp_path: Path
 ) -> None:
-    with running(valkey_server.url, provider, tmp_path / "log") as worker:
+    with running(line.url, provider, tmp_path / "log") as worker:
         worker.wait_ready()
         jobs = [await line.place(chat("[[mock tokens=5]]", stream=True)) for _ in range(50)]
         for job in jobs:
             assert (await line.ended(job)).content() == answer_text(5)
-        assert valkey_server.client.exists("unacked", "unacked_index") == 0
+        assert line.client.exists("unacked", "unacked_index") == 0
         assert "wonrouter_worker_jobs_total" in worker.get("/metrics")[1]
         assert worker.get("/healthz")[0] == 200
 
 
 async def test_sigterm_lets_open_answers_finish_and_takes_no_new_ones(
-    line: Line, provider: Provider, valkey_server: Valkey, tmp_path: Path
+    line: Line, provider: Provider, tmp_path: Path
 ) -> None:
-    with running(valkey_server.url, provider, tmp_path / "log") as worker:
+    with running(line.url, provider, tmp_path / "log") as worker:
         worker.wait_ready()
         provider.gate.close()
         job = await line.place(chat("[[mock tokens=6 gate=3]]", stream=True))
         await line.until(lambda: "2 " in line.of(job).text)
         worker.process.send_signal(signal.SIGTERM)
-        while worker.get("/readyz")[0] == 200:
-            time.sleep(0.01)
+        while worker.get("/readyz")[0] == 200:  # noqa: ASYNC110 another process tells nobody
+            await asyncio.sleep(0.01)
         late = await line.place(chat("[[mock tokens=2]]", stream=True))
         provider.gate.open()
         assert (await line.ended(job)).content() == answer_text(6)
@@ -110,26 +111,26 @@ async def test_sigterm_lets_open_answers_finish_and_takes_no_new_ones(
 
 
 async def test_redis_killed_and_back_needs_no_restart(line: Line, provider: Provider, tmp_path: Path) -> None:
-    folder = tmp_path / "valkey"
-    folder.mkdir()
-    valkey = Valkey(folder)
+    valkey = ValkeyServer(tmp_path / "valkey", log=tmp_path / "valkey.log", password="pw")
+    valkey.start()  # chooses its port
+    valkey.stop()
     with running(valkey.url, provider, tmp_path / "log") as worker:  # Redis is not there yet
         valkey.start()
-        other = Line(valkey)
+        other = Line(valkey.url)
         await other.open()
         worker.wait_ready()
         first = await other.place(chat("[[mock tokens=2]]", stream=True))
         assert (await other.ended(first)).content() == answer_text(2)
         await other.close()
-        valkey.kill()
-        time.sleep(3)  # an outage lasts; nothing can be waited for while it does
+        assert valkey.process is not None
+        valkey.process.kill()
+        valkey.process.wait()
+        await asyncio.sleep(3)  # an outage lasts; nothing can be waited for while it does
         valkey.start()
-        back = Line(valkey)
+        back = Line(valkey.url)
         await back.listen()
-        started = time.monotonic()
         second = await back.place(chat("[[mock tokens=2]]", stream=True))
         assert (await back.ended(second, 8)).content() == answer_text(2)
-        print("served", time.monotonic() - started, "s after Redis came back")
         worker.wait_ready()
         await back.close()
-    valkey.kill()
+    valkey.stop()
