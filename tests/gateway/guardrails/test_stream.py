@@ -161,3 +161,10 @@ def test_data_urls_in_a_stream_are_left_alone() -> None:
     for cut in range(len(text) + 1):
         assert streamed([text[:cut], text[cut:]], EVERYTHING) == expected
     assert streamed(list(text), EVERYTHING) == expected
+
+
+def test_data_that_begins_with_harmless_pieces_is_left_alone() -> None:
+    text = "data:image/png;base64,timestamp+901010-1234567 901010-1234567"
+    for cut in range(len(text) + 1):
+        assert streamed([text[:cut], text[cut:]], DEFAULT) == text[:-7] + "*******"
+    assert streamed(list(text), DEFAULT) == text[:-7] + "*******"
