@@ -143,7 +143,7 @@ COLUMNS: tuple[_Column, ...] = (
     _Column("출력 토큰", "Output tokens", "count", lambda row: row.completion, 14, total=True),
     _Column("입력 단가 USD", "Input USD / 1M", "exact", lambda row: row.input_usd, 14),
     _Column("출력 단가 USD", "Output USD / 1M", "exact", lambda row: row.output_usd, 14),
-    _Column("적용환율", "KRW / USD", "exact", lambda row: row.rate, 11),
+    _Column("적용환율", "KRW / USD", "rate", lambda row: row.rate, 11),
     _Column("정확금액", "Exact charge (KRW)", "exact", lambda row: row.exact, 26, total=True),
     _Column("공급가액", "Supply (KRW)", "won", lambda row: row.amount.supply, 14, total=True),
     _Column("세액", "VAT (KRW)", "won", lambda row: row.amount.vat, 12, total=True),

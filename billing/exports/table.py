@@ -16,20 +16,24 @@ from typing import Generic, Literal, TypeVar
 from gateway.money import EXACT, exact, won_text
 from gateway.wire.ids import SEOUL
 
-Kind = Literal["text", "date", "moment", "count", "won", "exact"]
+Kind = Literal["text", "date", "moment", "count", "won", "exact", "rate"]
 """`text`: written by somebody, so escaped. `date` and `moment` (Seoul time): text, as codes are. `count` and `won`
-(whole): numbers. `exact`: a decimal with every digit, as text, because Excel keeps 15 digits."""
+(whole): numbers. `exact`: a decimal with every digit, as text, because Excel keeps 15 digits. `rate`: the same, with
+at least two decimals, as rates are published."""
 
 Value = str | int | Decimal | dt.date | dt.datetime | None
 Row = TypeVar("Row")
 NUMBERS: frozenset[Kind] = frozenset(("count", "won"))
+"""Kinds that a spreadsheet holds as numbers."""
+FIGURES: frozenset[Kind] = frozenset(("count", "won", "exact", "rate"))
+"""Kinds that are read from the right."""
 
 _DANGEROUS = frozenset("=+-@\t\r\n＝＋－＠")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _BREAKS = re.compile("[\t\r\n]+")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: Python 3.11 cannot make a frozen generic with them
 class Column(Generic[Row]):
     """`ko` and `en` are the two header lines, `width` is in characters, `total` adds the column up in a last row.
 
@@ -74,6 +78,9 @@ def cell(kind: Kind, value: Value) -> str | int:
             return value
         case "exact", Decimal() | int() if not isinstance(value, bool):
             return won_text(exact(value))
+        case "rate", Decimal():
+            whole, _, decimals = won_text(exact(value)).partition(".")
+            return f"{whole}.{decimals:0<2}"
         case "date", dt.date() if not isinstance(value, dt.datetime):
             return value.isoformat()
         case "moment", dt.datetime():

@@ -74,7 +74,7 @@ COLUMNS: tuple[_Column, ...] = (
     _Column("입력 단가 USD", "Input USD / 1M", "exact", lambda row: row.input_usd, 12),
     _Column("출력 단가 USD", "Output USD / 1M", "exact", lambda row: row.output_usd, 12),
     _Column("구간", "Tier", "text", lambda row: row.tier, 8),
-    _Column("적용환율", "KRW / USD", "exact", lambda row: row.rate, 11),
+    _Column("적용환율", "KRW / USD", "rate", lambda row: row.rate, 11),
     _Column("정확금액", "Exact charge (KRW)", "exact", lambda row: row.exact, 24, total=True),
     _Column("첫 토큰(ms)", "First token (ms)", "count", lambda row: row.first_token_ms, 10),
     _Column("소요(ms)", "Duration (ms)", "count", lambda row: row.duration_ms, 10),

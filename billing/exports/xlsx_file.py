@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import xlsxwriter  # pyright: ignore[reportMissingTypeStubs]
 
-from billing.exports.table import NUMBERS, Column, Row, Sums
+from billing.exports.table import FIGURES, NUMBERS, Column, Kind, Row, Sums
 
 SHEET_ROWS = 1_048_576
 """Rows that one sheet of the format can hold."""
 _CELL_CHARACTERS = 32_767
 _HEADERS = 2
-_CREATED = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - the format knows no zone; fixed, so that the same rows give the same bytes
+FIXED_TIME = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - the format knows no zone
+"""Stands as the time of creation, so that the same rows give the same bytes."""
 
 
 def write_xlsx(
@@ -38,7 +39,7 @@ def write_xlsx(
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book: Any = xlsxwriter.Workbook(target, {**options, "strings_to_numbers": False})
     book.use_zip64()
-    book.set_properties({"title": sheet, "created": _CREATED})
+    book.set_properties({"title": sheet, "created": FIXED_TIME})
     writer = _Sheets(book, columns, sheet, sheet_rows)
     sums = Sums(columns)
     count = 0
@@ -111,9 +112,9 @@ def _formats(book: Any) -> dict[str, Any]:
         "head": book.add_format({**head, "bold": True}),
         "head_en": book.add_format({**head, "font_size": 8, "font_color": "#5B6776"}),
     }
-    for kind in ("text", "date", "moment", "count", "won", "exact"):
+    for kind in get_args(Kind):
         look: dict[str, Any] = {**font, "num_format": "#,##0" if kind in NUMBERS else "@"}
-        if kind == "exact":
+        if kind in FIGURES:
             look["align"] = "right"
         formats[kind] = book.add_format(look)
         formats[f"{kind}_total"] = book.add_format({**look, "bold": True, "top": 1, "bg_color": "#F5F7FA"})

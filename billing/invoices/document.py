@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeVar
 
-from billing.exports.table import NUMBERS, Column, Kind, Value
+from billing.exports.table import FIGURES, NUMBERS, Column, Kind, Value
 from billing.invoices.calendar import first_of, last_of, terms_text
 from billing.invoices.invoice import REASONS, Invoice, Party, RateUse
 from billing.invoices.totals import Amount, Group, Totals, UsageLine, grouped
@@ -196,7 +196,7 @@ def _notes(invoice: Invoice) -> tuple[str, ...]:
     vat = "금액에 부가가치세가 포함되어 있습니다" if rule.inclusive else "부가가치세는 문서 단위로 한 번 계산합니다"
     notes = [
         "본 문서는 세금계산서가 아니며, 전자세금계산서는 별도로 발급됩니다. This document is not a tax invoice.",
-        "요금 = 토큰 수 × 단가(USD/1M) × 적용환율. 호출별 금액은 반올림하지 않고, 월 합계에서 원 미만을 한 번 절사합니다. "
+        "요금 = 토큰 수 × 단가(USD/1M) × 적용환율. 호출별로는 반올림하지 않고 월 합계에서 원 미만을 절사합니다.",
         f"{vat}.",
     ]
     if invoice.totals.by_card.total:
@@ -218,7 +218,7 @@ _WON: tuple[Column[Group], ...] = (
 
 _RATES: tuple[Column[RateUse], ...] = (
     Column("적용 기간", "Applied", "text", lambda use: f"{use.first} ~ {use.last}", 34),
-    Column("환율 (원/USD)", "KRW per USD", "exact", lambda use: use.rate, 22),
+    Column("환율 (원/USD)", "KRW per USD", "rate", lambda use: use.rate, 22),
     Column("정확금액 (원)", "Exact charge", "exact", lambda use: use.exact, 40),
     Column("출처", "Source", "text", lambda use: use.source, 60),
 )
@@ -286,7 +286,7 @@ def section(
         Heading(
             column.ko,
             column.en,
-            "right" if column.kind in NUMBERS or column.kind == "exact" else "left",
+            "right" if column.kind in FIGURES else "left",
             column.width,
         )
         for column in columns
@@ -300,7 +300,7 @@ def _shown(kind: Kind, value: Value) -> str:
         case int() if kind in NUMBERS:
             return figures(value)
         case int() | Decimal():
-            return exact_figures(Decimal(value))
+            return exact_figures(Decimal(value), 2 if kind == "rate" else 0)
         case None:
             return ""
         case _:

@@ -19,8 +19,10 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     BaseDocTemplate,
+    CondPageBreak,
     Flowable,
     Frame,
+    KeepTogether,
     LongTable,
     NextPageTemplate,
     PageTemplate,
@@ -39,8 +41,13 @@ _WIDTH = A4[0] - 2 * _MARGIN
 _INK, _SOFT, _LINE = HexColor("#1A2230"), HexColor("#66707F"), HexColor("#B9C1CC")
 _HEAD, _FOOT, _BRAND = HexColor("#EEF2F6"), HexColor("#F7F9FB"), HexColor("#1F3A5F")
 _MARK = Color(0.75, 0.1, 0.1, alpha=0.10)
-_CELL = 7.6
-"""Size of a table's text, in points: three names and seven figures have to fit beside each other."""
+_CELL, _SMALLEST = 7.6, 5.6
+"""Sizes of a table's text, in points: three names and seven figures have to fit beside each other."""
+_NAMES = 0.32
+"""The part of a table's width that its names may claim; the figures shrink before they take it."""
+_CELL_PADDING = 3
+_TOGETHER = 14
+"""Tables up to so many rows are not torn apart between pages."""
 
 
 def pdf(content: Document) -> bytes:
@@ -74,7 +81,7 @@ def _typefaces() -> frozenset[int]:
     """Registers both weights once and returns the characters that they can show."""
     faces = [TTFont(name, _FONTS / f"{name}.ttf") for name in (_PLAIN, _BOLD)]
     for face in faces:
-        pdfmetrics.registerFont(face)
+        pdfmetrics.registerFont(face)  # pyright: ignore[reportUnknownMemberType]
     known: list[set[int]] = [set(face.face.charToGlyph) for face in faces]
     return frozenset(known[0] & known[1])
 
@@ -90,12 +97,12 @@ def _numbered(content: Document) -> type[Canvas]:
 
     class Numbered(Canvas):
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
+            super().__init__(*args, **options)  # pyright: ignore[reportUnknownMemberType]
             self._pages: list[dict[str, Any]] = []
 
         def showPage(self) -> None:  # noqa: N802 - reportlab's name
             self._pages.append(dict(self.__dict__))
-            self._startPage()
+            self._startPage()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
         def save(self) -> None:
             for number, page in enumerate(self._pages, 1):
@@ -173,18 +180,12 @@ def _front(content: Document) -> list[Flowable]:
         _block(content.payment, half, 23 * mm),
         half,
     )
-    return [
-        _beside(title, facts, half),
-        Spacer(0, 5 * mm),
-        parties,
-        Spacer(0, 4 * mm),
-        _headline(content),
-        Spacer(0, 4 * mm),
-        money,
-    ]
+    gap = Spacer(0, 4 * mm)
+    front: list[Flowable] = [_beside(title, facts, half), gap, parties, gap, _headline(content), gap, money]
+    return front
 
 
-def _beside(left: Flowable | list[Flowable], right: Flowable, half: float) -> Table:
+def _beside(left: Flowable | Sequence[Flowable], right: Flowable, half: float) -> Table:
     pair = Table([[left, "", right]], colWidths=[half, 5 * mm, half])
     pair.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(0, 0)])
     return pair
@@ -238,35 +239,68 @@ def _headline(content: Document) -> Table:
 
 def _table(section: Section) -> list[Flowable]:
     """A section's title and its table, whose headings are repeated on every page that it reaches."""
-    whole = sum(heading.width for heading in section.headings)
-    widths = [_WIDTH * heading.width / whole for heading in section.headings]
+    size, widths = _fit(section)
     head = [_head_cell(heading) for heading in section.headings]
-    rows = [_cells(row, section.headings, widths, bold=False) for row in section.rows]
-    foot = [_cells(row, section.headings, widths, bold=True) for row in section.foot]
+    rows = [_cells(row, section.headings, widths, size, bold=False) for row in section.rows]
+    foot = [_cells(row, section.headings, widths, size, bold=True) for row in section.foot]
     table = LongTable([head, *rows, *foot], colWidths=widths, repeatRows=1)
-    last = len(rows)
+    table.setStyle(_ruled(section, size))
+    title = _paragraph(f"{section.ko}  {section.en}", 9.6, bold=True, color=_BRAND)
+    parts: list[Flowable] = [title, Spacer(0, 1.5 * mm), table]
+    if len(rows) <= _TOGETHER:
+        return [KeepTogether(parts)]
+    return [CondPageBreak(40 * mm), *parts]
+
+
+def _ruled(section: Section, size: float) -> list[tuple[Any, ...]]:
+    first_foot = len(section.rows) + 1
     style: list[tuple[Any, ...]] = [
-        ("FONT", (0, 0), (-1, -1), _PLAIN, _CELL, _CELL * 1.35),
+        ("FONT", (0, 0), (-1, -1), _PLAIN, size, size * 1.35),
         ("TEXTCOLOR", (0, 0), (-1, -1), _INK),
         ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
         ("BACKGROUND", (0, 0), (-1, 0), _HEAD),
         ("LINEABOVE", (0, 0), (-1, 0), 1, _BRAND),
         ("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE),
-        *_padding(3, 2.2),
+        *_padding(_CELL_PADDING, 2.2),
     ]
     for place, heading in enumerate(section.headings):
         if heading.align == "right":
             style.append(("ALIGN", (place, 1), (place, -1), "RIGHT"))
-    if foot:
+    if section.foot:
         style += [
-            ("FONT", (0, last + 1), (-1, -1), _BOLD, _CELL, _CELL * 1.35),
-            ("BACKGROUND", (0, last + 1), (-1, -1), _FOOT),
-            ("LINEABOVE", (0, last + 1), (-1, last + 1), 0.8, _BRAND),
+            ("FONT", (0, first_foot), (-1, -1), _BOLD, size, size * 1.35),
+            ("BACKGROUND", (0, first_foot), (-1, -1), _FOOT),
+            ("LINEABOVE", (0, first_foot), (-1, first_foot), 0.8, _BRAND),
         ]
-    table.setStyle(style)
-    title = _paragraph(f"{section.ko}  {section.en}", 9.6, bold=True, color=_BRAND)
-    title.keepWithNext = True
-    return [title, Spacer(0, 1.5 * mm), table]
+    return style
+
+
+def _fit(section: Section) -> tuple[float, list[float]]:
+    """Text size and column widths. A figure is never broken: columns of figures are as wide as their widest one, names
+    share the rest and wrap, and everything gets smaller where too little would be left for them."""
+    names = sum(heading.width for heading in section.headings if heading.align == "left")
+    size = _CELL
+    while True:
+        needed = [_widest(section, place, size) for place in range(len(section.headings))]
+        rest = _WIDTH - sum(needed)
+        if rest >= _NAMES * _WIDTH or size <= _SMALLEST:
+            break
+        size -= 0.2
+    widths = [
+        rest * heading.width / names if heading.align == "left" else width
+        for heading, width in zip(section.headings, needed, strict=True)
+    ]
+    return size, widths
+
+
+def _widest(section: Section, place: int, size: float) -> float:
+    """The width that a column of figures needs; 0 for a column of names."""
+    heading = section.headings[place]
+    if heading.align == "left":
+        return 0
+    texts = {row[place] for row in (*section.rows, *section.foot)} | {heading.ko}
+    widest = max(pdfmetrics.stringWidth(text, _BOLD, size) for text in texts)
+    return max(widest + 2 * _CELL_PADDING + 3, 11 * mm)
 
 
 def _head_cell(heading: Heading) -> Paragraph:
@@ -282,14 +316,16 @@ def _head_cell(heading: Heading) -> Paragraph:
     return Paragraph(f"{escape(heading.ko)}<br/>{small}", style)
 
 
-def _cells(row: Sequence[str], headings: Sequence[Heading], widths: Sequence[float], *, bold: bool) -> list[Any]:
+def _cells(
+    row: Sequence[str], headings: Sequence[Heading], widths: Sequence[float], size: float, *, bold: bool
+) -> list[Any]:
     """The row's cells: plain text where it fits on one line (most do, and it is quick), else text that wraps."""
     font = _BOLD if bold else _PLAIN
     cells: list[Any] = []
     for text, heading, width in zip(row, headings, widths, strict=True):
         shown = _showable(text)
-        if pdfmetrics.stringWidth(shown, font, _CELL) <= width - 6:
+        if heading.align == "right" or pdfmetrics.stringWidth(shown, font, size) <= width - 2 * _CELL_PADDING:
             cells.append(shown)
         else:
-            cells.append(_paragraph(text, _CELL, bold=bold, right=heading.align == "right"))
+            cells.append(_paragraph(text, size, bold=bold))
     return cells

@@ -195,7 +195,7 @@ def compute(lines: Sequence[UsageLine], funding: Funding, rule: VatRule | None =
         raise ValueError(f"usage of {gross} won is paid for with {funding.total} won")
     net = EXACT.subtract(gross, funding.promotion)
     usage, whole = rule.amount(won_floor(gross)), rule.amount(won_floor(net))
-    by_transfer, due, by_card = _parts(won_floor(net), (funding.transfer, funding.credit, funding.card), rule)
+    by_transfer, due, by_card = _parts((funding.transfer, funding.credit, funding.card), rule)
     return Totals(
         rule=rule,
         lines=_charged(lines, usage, rule),
@@ -219,16 +219,18 @@ def _charged(lines: Sequence[UsageLine], usage: Amount, rule: VatRule) -> tuple[
     return tuple(charged)
 
 
-def _parts(won: int, funds: Sequence[Decimal], rule: VatRule) -> list[Amount]:
-    """`won` divided over `funds`, each with the VAT that it adds to those before it.
+def _parts(funds: Sequence[Decimal], rule: VatRule) -> list[Amount]:
+    """What each of `funds` pays for: its share is what it adds to the invoice of those before it.
 
-    So the VAT of the first two together, which a tax invoice shows, is exactly the tenth of their supply.
+    So the first two together, which a tax invoice is issued for, are the floor of their exact sum and its VAT.
     """
     amounts: list[Amount] = []
-    reached = 0
-    for part in spread(won, funds):
-        amounts.append(rule.amount(reached + part) - rule.amount(reached))
-        reached += part
+    exact, reached = ZERO, NOTHING
+    for fund in funds:
+        exact = EXACT.add(exact, fund)
+        now = rule.amount(won_floor(exact))
+        amounts.append(now - reached)
+        reached = now
     return amounts
 
 

@@ -45,11 +45,12 @@ def figures(number: int) -> str:
     return f"{number:,}"
 
 
-def exact_figures(number: Decimal) -> str:
-    """Every digit of a decimal, with commas before the point: 1,837.503679."""
-    whole, point, fraction = won_text(number).partition(".")
+def exact_figures(number: Decimal, decimals: int = 0) -> str:
+    """Every digit of a decimal, with commas before the point and at least `decimals` digits after it: 1,837.503679."""
+    whole, _, fraction = won_text(number).partition(".")
+    fraction = fraction.ljust(decimals, "0")
     sign = "-" if whole.startswith("-") else ""
-    return f"{sign}{int(whole.lstrip('-')):,}{point}{fraction}"
+    return f"{sign}{int(whole.lstrip('-')):,}{'.' if fraction else ''}{fraction}"
 
 
 def korean_date(day: dt.date | None) -> str:
