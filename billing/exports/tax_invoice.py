@@ -241,7 +241,7 @@ def _written(rows: Sequence[Sequence[str | int]]) -> bytes:
     head = book.add_format(
         {**font, "bold": True, "bg_color": "#E8EDF3", "border": 1, "text_wrap": True, "align": "center"}
     )
-    text, won = book.add_format({**font, "num_format": "@"}), book.add_format({**font, "num_format": "#,##0"})
+    text, won = book.add_format({**font, "num_format": "@"}), book.add_format({**font, "num_format": "0"})
     sheet.write_string(0, 0, "전자(세금)계산서 일괄발급", book.add_format({**font, "bold": True, "font_size": 14}))
     sheet.write_string(1, 0, f"자료는 {FIRST_ROW}행부터이며 한 파일에 {FILE_ROWS}건까지입니다.", book.add_format(font))
     for place, column in enumerate(COLUMNS):

@@ -13,6 +13,7 @@ from billing.exports.table import FIGURES, NUMBERS, Column, Kind, Row, Sums
 SHEET_ROWS = 1_048_576
 """Rows that one sheet of the format can hold."""
 _CELL_CHARACTERS = 32_767
+_PAGE_CHARACTERS = 180
 _HEADERS = 2
 FIXED_TIME = dt.datetime(2000, 1, 1)  # noqa: DTZ001 - the format knows no zone
 """Stands as the time of creation, so that the same rows give the same bytes."""
@@ -78,7 +79,8 @@ class _Sheets:
     def _print_setup(self) -> None:
         self._sheet.set_landscape()
         self._sheet.set_paper(9)  # A4
-        self._sheet.fit_to_pages(1, 0)
+        # As many pages side by side as keep the print large enough to read.
+        self._sheet.fit_to_pages(-(-sum(column.width for column in self._columns) // _PAGE_CHARACTERS), 0)
         self._sheet.repeat_rows(0, _HEADERS - 1)
         self._sheet.set_footer("&C&P / &N")
 

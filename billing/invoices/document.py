@@ -5,6 +5,7 @@ Everything here is text already, so that both show the very same figures.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,7 +14,7 @@ from typing import Literal, TypeVar
 from billing.exports.table import FIGURES, NUMBERS, Column, Kind, Value
 from billing.invoices.calendar import first_of, last_of, terms_text
 from billing.invoices.invoice import REASONS, Invoice, Party, RateUse
-from billing.invoices.totals import Amount, Group, Totals, UsageLine, grouped
+from billing.invoices.totals import Group, Totals, UsageLine, grouped
 from billing.invoices.wording import (
     exact_figures,
     figures,
@@ -48,12 +49,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A column of a section: its two headers, alignment and relative width."""
+    """A column of a section: its two headers and its alignment. Figures stand on the right."""
 
     ko: str
     en: str
     align: Literal["left", "right"]
-    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,93 +206,111 @@ def _notes(invoice: Invoice) -> tuple[str, ...]:
     return tuple(notes)
 
 
+_CALLS: Column[Group] = Column("호출수", "Calls", "count", lambda group: group.calls)
+_INPUT: Column[Group] = Column("입력 토큰", "Input", "count", lambda group: group.prompt)
+_CACHED: Column[Group] = Column("(캐시)", "Cached", "count", lambda group: group.cached)
+_OUTPUT: Column[Group] = Column("출력 토큰", "Output", "count", lambda group: group.completion)
 _WON: tuple[Column[Group], ...] = (
-    Column("호출수", "Calls", "count", lambda group: group.calls, 13),
-    Column("입력 토큰", "Input", "count", lambda group: group.prompt, 20),
-    Column("(캐시)", "Cached", "count", lambda group: group.cached, 18),
-    Column("출력 토큰", "Output", "count", lambda group: group.completion, 18),
-    Column("공급가액", "Supply", "won", lambda group: group.amount.supply, 19),
-    Column("세액", "VAT", "won", lambda group: group.amount.vat, 16),
-    Column("합계", "Total", "won", lambda group: group.amount.total, 20),
+    Column("공급가액", "Supply", "won", lambda group: group.amount.supply),
+    Column("세액", "VAT", "won", lambda group: group.amount.vat),
+    Column("합계", "Total", "won", lambda group: group.amount.total),
 )
+_SUMMARY: tuple[Column[Group], ...] = (_CALLS, _INPUT, _CACHED, _OUTPUT, *_WON)
+_DETAIL: tuple[Column[Group], ...] = (_CALLS, _INPUT, _OUTPUT, *_WON)
 
 _RATES: tuple[Column[RateUse], ...] = (
-    Column("적용 기간", "Applied", "text", lambda use: f"{use.first} ~ {use.last}", 34),
-    Column("환율 (원/USD)", "KRW per USD", "rate", lambda use: use.rate, 22),
-    Column("정확금액 (원)", "Exact charge", "exact", lambda use: use.exact, 40),
-    Column("출처", "Source", "text", lambda use: use.source, 60),
+    Column("적용 기간", "Applied", "text", lambda use: f"{use.first} ~ {use.last}"),
+    Column("출처", "Source", "text", lambda use: use.source),
+    Column("환율 (원/USD)", "KRW per USD", "rate", lambda use: use.rate),
+    Column("정확금액 (원)", "Exact charge", "exact", lambda use: use.exact),
 )
 
 
-def _label(ko: str, en: str, place: int, width: int) -> Column[Group]:
-    return Column(ko, en, "text", lambda group: group.labels[place], width)
+def _label(ko: str, en: str, place: int) -> Column[Group]:
+    return Column(ko, en, "text", lambda group: group.labels[place])
+
+
+_KEY, _APP, _MODEL = ("키", "API key"), ("앱", "App"), ("모델", "Model")
 
 
 def _key_name(usage: UsageLine) -> str:
     return usage.key_name or usage.key
 
 
+def _app_name(usage: UsageLine) -> str:
+    return usage.app or NO_APP
+
+
+def _model(usage: UsageLine) -> str:
+    return usage.model
+
+
 def _sections(invoice: Invoice) -> tuple[Section, ...]:
     totals = invoice.totals
-
-    def table(
-        ko: str, en: str, labels: tuple[Column[Group], ...], of: Callable[[UsageLine], tuple[str, ...]], *, net: bool
-    ) -> Section:
-        foot = [_foot("이용요금 합계", totals, totals.usage, len(labels))]
-        if net and totals.promotion_exact:
-            foot.append(_foot("프로모션 할인", totals, totals.promotion, len(labels), blank=True))
-            foot.append(_foot("합계", totals, totals.whole, len(labels), blank=True))
-        return section(ko, en, (*labels, *_WON), grouped(totals.lines, of), foot)
-
     sections: list[Section] = []
     if totals.lines:
-        sections += [
-            table("모델별 이용요금", "By model", (_label("모델", "Model", 0, 56),), lambda u: (u.model,), net=False),
-            table(
-                "키별 이용요금", "By API key", (_label("키", "API key", 0, 56),), lambda u: (_key_name(u),), net=False
-            ),
-            table("앱별 이용요금", "By app", (_label("앱", "App", 0, 56),), lambda u: (u.app or NO_APP,), net=False),
-            table(
-                "상세 내역",
-                "By key, app and model",
-                (_label("키", "API key", 0, 24), _label("앱", "App", 1, 24), _label("모델", "Model", 2, 32)),
-                lambda u: (_key_name(u), u.app or NO_APP, u.model),
+        for title, label, name in (
+            (("모델별 이용요금", "By model"), _MODEL, _model),
+            (("키별 이용요금", "By API key"), _KEY, _key_name),
+            (("앱별 이용요금", "By app"), _APP, _app_name),
+        ):
+            by_name = _by_one(name)
+            sections.append(_usage(title, totals, (_label(*label, 0), *_SUMMARY), by_name))
+        names = (_label(*_KEY, 0), _label(*_APP, 1), _label(*_MODEL, 2))
+        sections.append(
+            _usage(
+                ("상세 내역", "By key, app and model"),
+                totals,
+                (*names, *_DETAIL),
+                lambda usage: (_key_name(usage), _app_name(usage), usage.model),
                 net=True,
-            ),
-        ]
+            )
+        )
     if invoice.rates:
-        sections.append(section("적용 환율", "Exchange rates applied", _RATES, invoice.rates, ()))
+        sections.append(_section(("적용 환율", "Exchange rates applied"), _RATES, invoice.rates))
     return tuple(sections)
 
 
-def _foot(label: str, totals: Totals, amount: Amount, labels: int, *, blank: bool = False) -> tuple[str, ...]:
-    usage = [line.usage for line in totals.lines]
-    counts = (
-        sum(line.calls for line in usage),
-        sum(line.prompt for line in usage),
-        sum(line.cached for line in usage),
-        sum(line.completion for line in usage),
-    )
-    shown = ("",) * len(counts) if blank else tuple(map(figures, counts))
-    won = (figures(amount.supply), figures(amount.vat), figures(amount.total))
-    return (label, *("",) * (labels - 1), *shown, *won)
+def _by_one(name: Callable[[UsageLine], str]) -> Callable[[UsageLine], tuple[str, ...]]:
+    return lambda usage: (name(usage),)
 
 
-def section(
-    ko: str, en: str, columns: Sequence[Column[_Row]], rows: Sequence[_Row], foot: Sequence[tuple[str, ...]]
+def _usage(
+    title: tuple[str, str],
+    totals: Totals,
+    columns: Sequence[Column[Group]],
+    labels: Callable[[UsageLine], tuple[str, ...]],
+    *,
+    net: bool = False,
 ) -> Section:
-    """A table of the document from declared columns."""
-    headings = tuple(
-        Heading(
-            column.ko,
-            column.en,
-            "right" if column.kind in FIGURES else "left",
-            column.width,
-        )
-        for column in columns
-    )
+    """The month's lines by `labels` with their sum; `net` goes on to the promotion and what is left after it."""
+    (whole,) = grouped(totals.lines, lambda _: ("이용요금 합계",))
+    foot = [_sum_row(columns, "이용요금 합계", whole, columns)]
+    if net and totals.promotion_exact:
+        for label, amount in (("프로모션 할인", totals.promotion), ("합계", totals.whole)):
+            foot.append(_sum_row(columns, label, dataclasses.replace(whole, amount=amount), _WON))
+    return _section(title, columns, grouped(totals.lines, labels), foot)
+
+
+def _sum_row(
+    columns: Sequence[Column[Group]], label: str, group: Group, shown: Sequence[Column[Group]]
+) -> tuple[str, ...]:
+    figures_of = [
+        _shown(column.kind, column.read(group)) if column in shown and column.kind in FIGURES else ""
+        for column in columns[1:]
+    ]
+    return (label, *figures_of)
+
+
+def _section(
+    title: tuple[str, str],
+    columns: Sequence[Column[_Row]],
+    rows: Sequence[_Row],
+    foot: Sequence[tuple[str, ...]] = (),
+) -> Section:
+    headings = tuple(Heading(column.ko, column.en, "right" if column.kind in FIGURES else "left") for column in columns)
     texts = tuple(tuple(_shown(column.kind, column.read(row)) for column in columns) for row in rows)
-    return Section(ko, en, headings, texts, tuple(foot))
+    return Section(*title, headings, texts, tuple(foot))
 
 
 def _shown(kind: Kind, value: Value) -> str:

@@ -278,27 +278,33 @@ def _ruled(section: Section, size: float) -> list[tuple[Any, ...]]:
 def _fit(section: Section) -> tuple[float, list[float]]:
     """Text size and column widths. A figure is never broken: columns of figures are as wide as their widest one, names
     share the rest and wrap, and everything gets smaller where too little would be left for them."""
-    names = sum(heading.width for heading in section.headings if heading.align == "left")
+    figures = [heading.align == "right" for heading in section.headings]
     size = _CELL
     while True:
-        needed = [_widest(section, place, size) for place in range(len(section.headings))]
-        rest = _WIDTH - sum(needed)
+        needed = [_widest(section, place, size) for place in range(len(figures))]
+        rest = _WIDTH - sum(width for width, figure in zip(needed, figures, strict=True) if figure)
         if rest >= _NAMES * _WIDTH or size <= _SMALLEST:
             break
         size -= 0.2
-    widths = [
-        rest * heading.width / names if heading.align == "left" else width
-        for heading, width in zip(section.headings, needed, strict=True)
-    ]
-    return size, widths
+    names = iter(_shared([width for width, figure in zip(needed, figures, strict=True) if not figure], rest))
+    return size, [width if figure else next(names) for width, figure in zip(needed, figures, strict=True)]
+
+
+def _shared(needed: Sequence[float], room: float) -> list[float]:
+    """`room` divided over columns of names: all in proportion where there is enough for everyone, else the short ones
+    stay whole and the long ones share what is left and wrap."""
+    if sum(needed) <= room:
+        return [width * room / sum(needed) for width in needed]
+    given = [0.0] * len(needed)
+    by_need = sorted(range(len(needed)), key=lambda place: needed[place])
+    for done, place in enumerate(by_need):
+        given[place] = min(needed[place], (room - sum(given)) / (len(needed) - done))
+    return given
 
 
 def _widest(section: Section, place: int, size: float) -> float:
-    """The width that a column of figures needs; 0 for a column of names."""
-    heading = section.headings[place]
-    if heading.align == "left":
-        return 0
-    texts = {row[place] for row in (*section.rows, *section.foot)} | {heading.ko}
+    """The width that a column would need for all its texts to stay on one line, in points."""
+    texts = {row[place] for row in (*section.rows, *section.foot)} | {section.headings[place].ko}
     widest = max(pdfmetrics.stringWidth(text, _BOLD, size) for text in texts)
     return max(widest + 2 * _CELL_PADDING + 3, 11 * mm)
 
