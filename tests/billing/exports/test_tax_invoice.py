@@ -132,6 +132,7 @@ def test_the_downloaded_form_is_filled_and_otherwise_left_as_it_was():
     assert book[SHEET]["C7"].number_format == "@"
     assert set(row_of(data, 8).values()) == {None}
     assert next(upload_files(rows, form())) == data
+    assert (book.properties.created.year, book.properties.modified.year) == (2000, 2000)  # no clock in it
 
 
 @pytest.mark.parametrize(

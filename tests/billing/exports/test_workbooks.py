@@ -78,6 +78,8 @@ def test_the_same_rows_give_the_same_workbook():
     write_xlsx(first, COLUMNS, rows(), sheet=SHEET)
     write_xlsx(second, COLUMNS, rows(), sheet=SHEET)
     assert first.getvalue() == second.getvalue()
+    properties = workbook(first).properties
+    assert (properties.created.year, properties.modified.year) == (2000, 2000)  # no clock in it
 
 
 def usage(number: int, app: str = "") -> UsageRow:

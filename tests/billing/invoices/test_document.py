@@ -7,12 +7,15 @@ from decimal import Decimal
 from html.parser import HTMLParser
 
 import pytest
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
 
 from billing.invoices.document import Document, document
 from billing.invoices.html import html
 from billing.invoices.invoice import Amendment
 from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.pdf import pdf
+from billing.invoices.pdf import _fit, _typefaces, pdf  # pyright: ignore[reportPrivateUsage]
 from billing.invoices.totals import Funding, VatRule
 from billing.invoices.wording import exact_figures, printable, registration_text, won_in_words
 from tests.billing.invoices.samples import CUSTOMER, GROSS, invoice, line
@@ -160,3 +163,15 @@ def test_figures_of_any_size_and_odd_characters_are_drawn():
     lines = [line("123456789012345.5", key="🦊 key", model="maker/" + "m" * 300, app="漢字 <b>", calls=10**11)]
     assert pages(pdf(document(invoice(lines)))) >= 2
     assert io.BytesIO(pdf(document(invoice([])))).read(5) == b"%PDF-"
+
+
+def test_columns_fill_the_page_and_no_figure_is_broken():
+    _typefaces()
+    lines = [line("12345678901.5", key="k" * 80, app="앱 이름 " * 20, calls=10**9), line("1", key="k2")]
+    for section in document(invoice(lines)).sections:
+        size, widths = _fit(section)
+        assert sum(widths) == pytest.approx(A4[0] - 30 * mm)  # pyright: ignore[reportUnknownMemberType]
+        for place, heading in enumerate(section.headings):
+            if heading.align == "right":
+                texts = [row[place] for row in (*section.rows, *section.foot)]
+                assert max(pdfmetrics.stringWidth(text, "NanumSquareB", size) for text in texts) < widths[place]
