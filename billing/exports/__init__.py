@@ -1,0 +1,1 @@
+"""Files for finance staff: settlement, usage detail, tax-invoice upload, journal."""
