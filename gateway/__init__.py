@@ -1,1 +1,1 @@
-"""What every WonRouter process agrees on: settings, errors, money, catalogue, wire shapes, the credit window, accounts, tables."""
+"""What every process agrees on: settings, errors, money, catalogue, wire shapes, the credit window, accounts, tables."""

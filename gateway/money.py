@@ -59,7 +59,7 @@ def exact(value: str | int | Decimal) -> Decimal:
     if not number.is_finite():
         raise ValueError(f"not a finite number: {number}")
     exponent = number.as_tuple().exponent
-    if not (isinstance(exponent, int) and -_MAX_EXPONENT <= exponent and number.adjusted() <= _MAX_EXPONENT):
+    if not (isinstance(exponent, int) and exponent >= -_MAX_EXPONENT and number.adjusted() <= _MAX_EXPONENT):
         raise ValueError("number outside any sensible range")
     return number
 

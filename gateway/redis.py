@@ -22,7 +22,7 @@ REPLY_TIMEOUT_S = 5.0
 
 def connect(url: str, *, reply_timeout_s: float | None = REPLY_TIMEOUT_S) -> blocking.Redis:
     """A blocking client, for billing and the command line. Replies are bytes."""
-    return blocking.Redis.from_url(
+    return blocking.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -33,7 +33,7 @@ def connect(url: str, *, reply_timeout_s: float | None = REPLY_TIMEOUT_S) -> blo
 
 def connect_async(url: str, *, reply_timeout_s: float | None = REPLY_TIMEOUT_S) -> aio.Redis:
     """An asyncio client. Replies are bytes."""
-    return aio.Redis.from_url(
+    return aio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         retry=AsyncRetry(NoBackoff(), 0),
         socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -71,7 +71,7 @@ class RedisLine:
                 batch, self._waiting = self._waiting, []
                 pipe = self._client.pipeline(transaction=False)
                 for args, _ in batch:
-                    pipe.execute_command(*args)
+                    pipe.execute_command(*args)  # pyright: ignore[reportUnknownMemberType]
                 try:
                     replies: list[Any] = await pipe.execute(raise_on_error=False)
                 except (RedisError, OSError) as exc:

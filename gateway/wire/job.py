@@ -75,7 +75,9 @@ def celery_message(task: str, queue: str, job_placeholder: str = "{JOB}") -> str
     hold exists if and only if a message does. The body is plain JSON text: kombu decodes base64 only where
     ``body_encoding`` says so.
     """
-    body = msgspec.json.encode([[job_placeholder], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    body = msgspec.json.encode(
+        [[job_placeholder], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
+    )
     message = {
         "body": body.decode(),
         "content-encoding": "utf-8",

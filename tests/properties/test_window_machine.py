@@ -23,7 +23,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-
 from redis import Redis
 
 from gateway.credit import running, upkeep

@@ -47,7 +47,7 @@ def test_bare_openai_ids_are_known_to_krouter_alone(listed: Snapshot, asked: str
 
 
 def test_the_documented_answer_to_a_bare_id(listed: Snapshot) -> None:
-    with pytest.raises(UnknownModel, match="^Model not found: gpt-5$") as raised:
+    with pytest.raises(UnknownModel, match=r"^Model not found: gpt-5$") as raised:
         listed.resolve("gpt-5", "bizrouter")
     assert raised.value.suggestions[0] == "openai/gpt-5"
     assert raised.value.status == 404

@@ -84,7 +84,17 @@ class Stage:
 
     def finish(self, job: str, epoch: int, micro: int, outcome: str = "posted") -> str:
         ending = running.Ending(
-            job, epoch, self.org, self.key, outcome, micro, b"event", "wr:reply:a", b"", b"", 60  # pyright: ignore[reportArgumentType]
+            job,
+            epoch,
+            self.org,
+            self.key,
+            outcome,
+            micro,
+            b"event",
+            "wr:reply:a",
+            b"",
+            b"",
+            60,  # pyright: ignore[reportArgumentType]
         )
         return done(running.finish(self.executor, ending))[0]
 

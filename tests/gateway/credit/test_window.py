@@ -152,7 +152,13 @@ def test_the_end_posts_the_charge_and_gives_everything_back(stage: Stage) -> Non
     now = stage.reading()
     assert (now.balance_micro, now.held_micro, now.slots) == (9_679, 0, 0)
     [event] = stage.events()
-    assert (event["job"], event["out"], event["micro"], event["hold"], event["ev"]) == (job, "posted", "321", "1", "event")
+    assert (event["job"], event["out"], event["micro"], event["hold"], event["ev"]) == (
+        job,
+        "posted",
+        "321",
+        "1",
+        "event",
+    )
     assert not stage.client.keys("wr:[jb]:*")
     assert upkeep.open_jobs(stage.client) == 0
 
