@@ -100,7 +100,7 @@ class UpstreamTransport:
         request = httpx.Request(method, target, headers=headers, content=content, extensions={"timeout": self._timeout})
         try:
             return await self._transport.handle_async_request(request)
-        except httpx.ConnectError as failed:
+        except httpx.TransportError as failed:
             if (forbidden := _forbidden_behind(failed)) is not None:
                 raise forbidden from failed
             raise

@@ -106,6 +106,8 @@ class Line:
         self.sealer = Sealer(settings(url).secret_bytes, "job")
         self.redis = RedisLine(url)
         self.heard: dict[str, Heard] = {}
+        self.speaking: set[str] = set()
+        """Jobs of which a chunk has come."""
         self._changed = asyncio.Condition()
         self._listening = redis.asyncio.Redis.from_url(url)
         self._pubsub = self._listening.pubsub()
@@ -145,6 +147,8 @@ class Line:
                 async with self._changed:
                     for frame in decode_frames(message["data"]):
                         self.heard.setdefault(frame.job, Heard()).frames.append(frame)
+                        if frame.kind == CHUNK:
+                            self.speaking.add(frame.job)
                     self._changed.notify_all()
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -203,12 +207,12 @@ class Line:
         """Sends a control message."""
         await self.redis.execute_command("PUBLISH", keys.control(worker), encode_control(control))
 
-    async def field(self, job: str, name: str) -> bytes:
-        """A field of the job's hash, once it is there."""
-        async with asyncio.timeout(5):
-            while not (value := self.client.hget("wr:j:" + job, name)):  # noqa: ASYNC110 Redis tells nobody
+    async def field(self, job: str, name: str, wanted: Callable[[bytes], object] = bool) -> bytes:
+        """A field of the job's hash, once it is as wanted."""
+        async with asyncio.timeout(15):
+            while not wanted(value := cast("bytes", self.client.hget("wr:j:" + job, name) or b"")):  # noqa: ASYNC110 Redis tells nobody
                 await asyncio.sleep(0.01)
-        return cast("bytes", value)
+        return value
 
     def events(self) -> list[UsageEvent]:
         """The usage stream's events."""
