@@ -8,8 +8,6 @@ import os
 import click
 
 from gateway.accounts.commands import key, org
-from gateway.db import migrate as migrations
-from gateway.db.seed import seed
 from gateway.deployments.commands import deployments
 
 
@@ -21,6 +19,9 @@ def migrate(*, as_json: bool) -> None:
     Reads DATABASE_URL (the owner's) and the roles' passwords from WONROUTER_API_DB_PASSWORD,
     WONROUTER_WORKER_DB_PASSWORD and WONROUTER_BILLING_DB_PASSWORD; a role without one keeps the login it has.
     """
+    from gateway.db import migrate as migrations  # Alembic takes half a second to import
+    from gateway.db.seed import seed
+
     url = os.environ.get("DATABASE_URL")
     if not url:
         raise click.UsageError("DATABASE_URL is not set: it names the database as its owner reaches it")
