@@ -31,7 +31,6 @@ ORPHAN_JOBS, ORPHAN_BYTES = 10_000, 32 * 1024 * 1024
 CLOSED_S = 15.0
 """Frames of a job that ended here are dropped for this long without asking its worker to stop."""
 MOST_REPUBLISHED = 2
-MOST_ASKS = 3
 CANCEL_TRIES, CANCEL_PAUSE_S = 5, 0.5
 
 log = structlog.get_logger()
@@ -201,8 +200,10 @@ class Relay:
         if reply.wants_kept:
             self._mend(reply, self._read_kept(reply))
         elif reply.missing:
-            if now - reply.asked_at >= self._repair_s:
-                self._mend(reply, self._ask_resend(reply) if reply.asks < MOST_ASKS else self._last_resort(reply))
+            # a worker that is deaf just now hears again within its lease, or it is not there any more
+            hopeless = now - reply.missing_since >= s.lease_s
+            if hopeless or now - reply.asked_at >= self._repair_s:
+                self._mend(reply, self._last_resort(reply) if hopeless else self._ask_resend(reply))
         elif reply.epoch == 0:
             self._look_at_unclaimed(reply, now)
         elif now - reply.heard_at >= s.lease_s:
@@ -238,11 +239,10 @@ class Relay:
         if not reply.stream and await self._kept_answer(reply):
             return
         if await self._worker_of(reply.job) is None:
-            reply.missing = True
+            reply.miss(asyncio.get_running_loop().time())
         await self._ask_resend(reply)
 
     async def _ask_resend(self, reply: Reply) -> None:
-        reply.asks += 1
         reply.asked_at = asyncio.get_running_loop().time()
         metrics.RESENDS.inc()
         worker = await self._worker_of(reply.job) or reply.worker
@@ -312,7 +312,9 @@ class Relay:
         if reply.epoch == 0 and not reply.stream:
             self._break(reply, "voided", ServiceUnavailable("No worker was free to take the request.", retry_after_s=5))
         else:
-            reply.missing = True  # asked for again, and if nobody has it the answer ends with an error
+            reply.miss(
+                asyncio.get_running_loop().time()
+            )  # asked for again, and if nobody has it the answer ends with an error
 
     # ---- endings
 
