@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from api import metrics
 from api.reply import Reply
 from gateway.credit import admission
+from gateway.credit.running import MOST_EPOCHS
 from gateway.credit.scripts import AsyncExecutor
 from gateway.errors import GatewayError, InternalError, ServiceUnavailable
 from gateway.seal import Sealer, Unsealable
@@ -210,12 +211,11 @@ class Relay:
             self._mend(reply, self._break_silence(reply))
 
     def _look_at_unclaimed(self, reply: Reply, now: float) -> None:
-        if reply.republished < MOST_REPUBLISHED:
-            if now - reply.heard_at >= self._settings.unclaimed_s:
-                self._mend(reply, self._republish(reply))
-        elif now - reply.placed_at >= self._settings.placed_lease_s:
+        if now - reply.placed_at >= self._settings.placed_lease_s:
             error = ServiceUnavailable("No worker was free to take the request.", retry_after_s=5)
             self._break(reply, "unclaimed", error)
+        elif now - reply.heard_at >= self._settings.unclaimed_s:
+            self._mend(reply, self._republish(reply))
 
     # ---- repairs: one at a time for each job
 
@@ -287,20 +287,27 @@ class Relay:
             self._break(reply, "gap", InternalError("A part of the answer was lost. Please try again."))
 
     async def _republish(self, reply: Reply) -> None:
-        reply.republished += 1
-        verdict = await admission.republish(self._redis, reply.job)
+        """Only what was really published counts: a worker may have claimed the job and died before we heard of it."""
         reply.heard_at = asyncio.get_running_loop().time()
+        enough = reply.republished >= MOST_REPUBLISHED
+        if enough and reply.taken_over >= MOST_EPOCHS:
+            return
+        verdict = await admission.republish(self._redis, reply.job, claimed_only=enough)
         if verdict == "gone":
             await self._look_for_end(reply)
         elif verdict == "sent":
+            reply.republished += 1
+        elif verdict == "again":
+            reply.taken_over += 1
+        if verdict in ("sent", "again"):
             metrics.REPUBLISHED.inc()
-            log.info("job_published_again", job=reply.job, times=reply.republished, epoch=reply.epoch)
+            log.info("job_published_again", job=reply.job, why=verdict, epoch=reply.epoch)
 
     async def _break_silence(self, reply: Reply) -> None:
         """The worker has said nothing for as long as its lease."""
         if await self._worker_of(reply.job) is None:
             await self._look_for_end(reply)
-        elif reply.delivered or reply.republished >= MOST_REPUBLISHED:
+        elif reply.delivered or reply.taken_over >= MOST_EPOCHS:
             self._break(reply, "silence", InternalError("The answer was interrupted. Please try again."))
         else:
             await self._republish(reply)

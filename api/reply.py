@@ -26,7 +26,7 @@ class Reply:
     __slots__ = (
         "_cut", "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "delivered", "epoch",
         "error", "final", "first_at", "heard_at", "job", "left", "missing", "missing_since", "next", "placed_at",
-        "quiet", "republished", "stream", "wake", "wants_kept", "worker", "written_at",
+        "quiet", "republished", "stream", "taken_over", "wake", "wants_kept", "worker", "written_at",
     )  # fmt: skip  # one block of names
 
     def __init__(self, job: str, stream: bool, limit_bytes: int, now: float) -> None:
@@ -40,6 +40,7 @@ class Reply:
         self.written_at = now
         self.first_at: float | None = None
         self.republished = 0
+        self.taken_over = 0
         self.delivered = False
         self.missing = False
         self.missing_since = 0.0
