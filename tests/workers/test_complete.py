@@ -250,6 +250,7 @@ async def test_a_dead_workers_checkpoint_is_charged_as_estimated(line: Line, pro
     assert 0 < checkpoint.tokens.prompt <= provider.log.calls[0].prompt_tokens
     assert int(line.client.hget("wr:j:" + job, "ckm")) == checkpoint.micro > 0
     assert checkpoint.attempts[0].upstream_id == provider.log.calls[0].id
+    assert checkpoint.attempts[0].billed
     run.cancel()
 
 
