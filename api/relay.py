@@ -210,12 +210,12 @@ class Relay:
             self._mend(reply, self._break_silence(reply))
 
     def _look_at_unclaimed(self, reply: Reply, now: float) -> None:
-        if reply.republished < MOST_REPUBLISHED:
-            if now - reply.heard_at >= self._settings.unclaimed_s:
-                self._mend(reply, self._republish(reply))
-        elif now - reply.placed_at >= self._settings.placed_lease_s:
+        if now - reply.placed_at >= self._settings.placed_lease_s:
             error = ServiceUnavailable("No worker was free to take the request.", retry_after_s=5)
             self._break(reply, "unclaimed", error)
+        elif now - reply.heard_at >= self._settings.unclaimed_s:
+            again = reply.republished < MOST_REPUBLISHED
+            self._mend(reply, self._republish(reply) if again else self._see_whether_open(reply))
 
     # ---- repairs: one at a time for each job
 
@@ -287,14 +287,22 @@ class Relay:
             self._break(reply, "gap", InternalError("A part of the answer was lost. Please try again."))
 
     async def _republish(self, reply: Reply) -> None:
-        reply.republished += 1
+        """Publishes the job again, unless a worker holds it under a live lease. That worker may have died a moment
+        after its claim, so it is asked again until the lease has lapsed; only what was published counts."""
         verdict = await admission.republish(self._redis, reply.job)
         reply.heard_at = asyncio.get_running_loop().time()
         if verdict == "gone":
             await self._look_for_end(reply)
         elif verdict == "sent":
+            reply.republished += 1
             metrics.REPUBLISHED.inc()
             log.info("job_published_again", job=reply.job, times=reply.republished, epoch=reply.epoch)
+
+    async def _see_whether_open(self, reply: Reply) -> None:
+        """A job that was published often enough may still be ended by the sweeper."""
+        reply.heard_at = asyncio.get_running_loop().time()
+        if not await self._redis.execute_command("EXISTS", keys.JOB_PREFIX + reply.job):
+            await self._look_for_end(reply)
 
     async def _break_silence(self, reply: Reply) -> None:
         """The worker has said nothing for as long as its lease."""
