@@ -162,7 +162,7 @@ def test_a_late_end_charges_the_window_through_the_outbox_once(books: Books) -> 
 
 
 def test_an_expired_job_is_charged_for_its_checkpoint_and_says_so(books: Books) -> None:
-    event = books.event(outcome="complete", attempts=[attempt(1)])
+    event = books.event(outcome="complete", attempts=[attempt(1, billed=False)])  # as a checkpoint leaves it
     books.append(event, out="expired", att=encode_attempts([attempt(1), attempt(1, epoch=2, upstream_id=None)]))
     books.settle()
     [row] = books.rows("SELECT outcome, estimated, won, attempts FROM usage WHERE job = :job", job=event.job)
@@ -180,6 +180,16 @@ def test_a_voided_job_has_a_row_and_a_transaction_and_costs_nothing(books: Books
     assert row.attempts[0].get("billed", False) is False
     assert books.one("SELECT count(*) FROM ledger_transaction WHERE id = :job", job=job) == 1
     assert books.one("SELECT count(*) FROM entry WHERE txn = :job", job=job) == 0
+
+
+def test_a_claim_whose_worker_died_before_it_wrote_anything_down_is_listed_by_its_request_id(books: Books) -> None:
+    base = UsageEvent("", books.org, books.key, "gpt-4o", "bizrouter", "chat", stream=False)
+    job = job_id()
+    books.append(base, out="voided", job=job, ep=2, att=encode_attempts([attempt(1, epoch=2)]))
+    books.settle()
+    attempts = books.one("SELECT attempts FROM usage WHERE job = :job", job=job)
+    assert [a["client_request_id"] for a in attempts] == [f"{job}.1.1", "c2-1"]
+    assert not any(a.get("billed", False) for a in attempts)
 
 
 def test_two_settlers_at_once_book_everything_once(books: Books) -> None:
