@@ -17,10 +17,11 @@ from gateway.db.base import metadata
 from gateway.db.seed import seed
 from gateway.db.tables.accounts import organisation
 from gateway.db.tables.catalogue import price
+from gateway.db.tables.people import one_time_link, session
 
 OURS = {
     "organisation", "person", "membership", "api_key", "audit_log", "topup_request", "organisation_seq", "outbox",
-    "price", "exchange_rate", "model_state", "window_epoch",
+    "price", "exchange_rate", "model_state", "window_epoch", "session", "one_time_link",
 }  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def test_the_migrated_schema_is_the_one_that_the_code_knows(engine: Engine) -> N
     with engine.connect() as connection:
         options = {"target_metadata": metadata, "compare_type": True, "include_object": ours}
         found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    assert {organisation.name, price.name} < OURS & set(metadata.tables)
+    assert {organisation.name, price.name, session.name, one_time_link.name} < OURS & set(metadata.tables)
     assert found == []
 
 
@@ -114,6 +115,9 @@ def test_a_role_may_do_its_work(roles: dict[str, Engine], role: str, statement: 
         ("wonrouter_api", "DELETE FROM organisation"),
         ("wonrouter_api", "UPDATE window_epoch SET epoch = 1"),
         ("wonrouter_api", "UPDATE topup_request SET state = 'booked'"),
+        ("wonrouter_api", "DELETE FROM one_time_link"),
+        ("wonrouter_worker", "SELECT * FROM session"),
+        ("wonrouter_billing", "SELECT * FROM session"),
         ("wonrouter_worker", "SELECT * FROM organisation"),
         ("wonrouter_worker", "SELECT * FROM api_key"),
         ("wonrouter_billing", "SELECT password_hash FROM person"),
