@@ -17,6 +17,7 @@ from api.manage.members import member_routes
 from api.manage.money import money_routes
 from api.manage.organization import organization_routes
 from api.manage.records import record_routes
+from api.manage.rules import rule_routes
 from api.manage.shapes import ErrorBody
 from api.manage.signing import Signing, open_routes, session_routes
 from api.parts import Parts
@@ -47,6 +48,7 @@ def manage_router(parts: Parts, engine: AsyncEngine) -> Router:
         *key_routes(desk),
         *member_routes(desk),
         *money_routes(desk),
+        *rule_routes(desk),
         *record_routes(desk),
     ]
     ways: list[SecurityRequirement] = [{"key": []}, {"bearer": []}, {"session": []}]

@@ -21,7 +21,12 @@ def possible(settings: Settings) -> bool:
 
 def link(settings: Settings, purpose: Purpose, token: str) -> str:
     """Where the console takes the token. It stands behind ``#``, so no server writes it into its log."""
-    return f"{settings.public_url.rstrip('/')}{_PAGES[purpose]}#{token}"
+    return settings.public_url.rstrip("/") + path(purpose, token)
+
+
+def path(purpose: Purpose, token: str) -> str:
+    """The same without scheme and host."""
+    return f"{_PAGES[purpose]}#{token}"
 
 
 async def send_invitation(settings: Settings, to: str, organisation: str, where: str) -> bool:
