@@ -14,6 +14,7 @@ from api.manage.desk import Desk
 from api.observed import seen
 from api.sessions import check_csrf, check_json, header, token_of
 from gateway.accounts import roles, sessions
+from gateway.accounts.access import Looker
 from gateway.accounts.identity import Role
 from gateway.accounts.roles import Action
 from gateway.errors import InvalidApiKey, InvalidRequest
@@ -37,6 +38,11 @@ class Caller(msgspec.Struct, frozen=True):
     address: str
     token: str = ""
     session: sessions.Session | None = None
+
+    @property
+    def looker(self) -> Looker:
+        """The caller as the access log names them."""
+        return Looker(self.org, self.actor, self.address)
 
 
 class Asked(msgspec.Struct, frozen=True):

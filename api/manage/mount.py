@@ -16,10 +16,12 @@ from api.manage.keys import key_routes
 from api.manage.members import member_routes
 from api.manage.money import money_routes
 from api.manage.organization import organization_routes
+from api.manage.privacy import privacy_routes
 from api.manage.records import record_routes
 from api.manage.rules import rule_routes
 from api.manage.shapes import ErrorBody
 from api.manage.signing import Signing, open_routes, session_routes
+from api.manage.usage import usage_routes
 from api.parts import Parts
 
 REFUSALS = {
@@ -48,7 +50,9 @@ def manage_router(parts: Parts, engine: AsyncEngine) -> Router:
         *key_routes(desk),
         *member_routes(desk),
         *money_routes(desk),
+        *usage_routes(desk),
         *rule_routes(desk),
+        *privacy_routes(desk),
         *record_routes(desk),
     ]
     ways: list[SecurityRequirement] = [{"key": []}, {"bearer": []}, {"session": []}]

@@ -86,4 +86,7 @@ def update(
 
 
 def _action(chosen: str | None, default: Action) -> Action:
-    return next((action for action in ACTIONS if action == chosen), default)
+    for action in ACTIONS:
+        if chosen == action:
+            return action
+    return default

@@ -23,8 +23,7 @@ Action = Literal[
     "usage.read", "credit.read", "topup.read", "topup.write",
     "audit.read",
     "words.read", "words.write", "personal_data.read", "personal_data.write",
-    "alerts.read", "alerts.write",
-    "register.read", "access_log.read", "subject.export", "subject.erase",
+    "access_log.read", "subject.export", "subject.erase",
 ]  # fmt: skip
 
 _ALL: dict[Role, Scope] = {"owner": "all", "member": "all", "finance": "all", "operator": "all"}
@@ -56,9 +55,6 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     # everybody may know what is masked in what they send
     "personal_data.read": _ALL,
     "personal_data.write": _OWNER,
-    "alerts.read": _MONEY,
-    "alerts.write": _OWNER,
-    "register.read": _ALL,
     "access_log.read": _OWNER,
     "subject.export": _OWNER,
     "subject.erase": _OWNER,

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from gateway.accounts.change import Change
 from gateway.db.tables.accounts import api_key
 from gateway.db.tables.ledger import usage
 from gateway.wire import ids
@@ -24,7 +25,7 @@ MOST_ROWS = 1_000
 
 class Filter(msgspec.Struct, frozen=True):
     """Which calls. ``since`` (included) and ``until`` (not) are compared with the admission's time; ``made_by`` keeps
-    the calls of one person's keys."""
+    the calls of one person's keys, ``user`` those of one end user, by keyed hash."""
 
     org: str
     since: dt.datetime
@@ -33,6 +34,7 @@ class Filter(msgspec.Struct, frozen=True):
     model: str | None = None
     application: str | None = None
     made_by: str | None = None
+    user: str | None = None
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -107,6 +109,17 @@ def summary(connection: Connection, wanted: Filter, by: By) -> Sequence[Sum]:
     return [Sum(*row) for row in connection.execute(query)]
 
 
+def forget(change: Change, org: str, user: str) -> int:
+    """Takes an end user's keyed hash off every settled call. Returns of how many.
+
+    What remains is what tax law makes us keep: tokens, prices, amounts. Calls that are still under way or waiting for
+    settlement keep the hash until it is erased again.
+    """
+    u = usage.c
+    statement = usage.update().where(u.org == uuid.UUID(org), u.user_hash == user).values(user_hash=None)
+    return change.connection.execute(statement).rowcount
+
+
 def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     """Bounds on the job's id find the rows by index: ids rise with time, and the month follows from it."""
     u = usage.c
@@ -118,6 +131,8 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         found.append(u.model == wanted.model)
     if wanted.application is not None:
         found.append(u.title == wanted.application)
+    if wanted.user is not None:
+        found.append(u.user_hash == wanted.user)
     if wanted.made_by is not None:
         theirs = sa.select(api_key.c.id).where(
             api_key.c.org == uuid.UUID(wanted.org), api_key.c.created_by == uuid.UUID(wanted.made_by)

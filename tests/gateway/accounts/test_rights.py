@@ -34,9 +34,6 @@ words.read                 a - - a
 words.write                a - - a
 personal_data.read         a a a a
 personal_data.write        a - - a
-alerts.read                a - a a
-alerts.write               a - - a
-register.read              a a a a
 access_log.read            a - - a
 subject.export             a - - a
 subject.erase              a - - a
