@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.admission import Admission
 from api.auth import Identities
@@ -38,6 +39,8 @@ class Sources:
     snapshots: SnapshotLoader
     receipts: ReceiptLoader
     aclose: Callable[[], Awaitable[None]]
+    engine: AsyncEngine | None = None
+    """What the management API reads and changes by; without it there is none."""
 
 
 class Parts:

@@ -34,7 +34,14 @@ class PostgresSources:
 
     def sources(self) -> Sources:
         """The same object in every part."""
-        return Sources(identities=self, epochs=self, snapshots=self, receipts=self, aclose=self._engine.dispose)
+        return Sources(
+            identities=self,
+            epochs=self,
+            snapshots=self,
+            receipts=self,
+            aclose=self._engine.dispose,
+            engine=self._engine,
+        )
 
     async def by_hash(self, sha256: bytes) -> Identity | None:
         """See ``IdentityLoader``."""

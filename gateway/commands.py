@@ -7,6 +7,7 @@ import os
 
 import click
 
+from gateway.accounts import policy_commands
 from gateway.accounts.commands import key, org
 from gateway.deployments.commands import deployments
 
@@ -35,4 +36,4 @@ def migrate(*, as_json: bool) -> None:
     click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
 
 
-commands = [migrate, org, key, deployments]
+commands = [migrate, org, key, deployments, *policy_commands.commands]

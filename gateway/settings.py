@@ -30,6 +30,11 @@ class Settings(BaseSettings):
     public_url: str = ""
     """Where customers reach the installation (scheme and host), for links in e-mails and examples."""
 
+    smtp_url: SecretStr = SecretStr("")
+    """``smtp://user:password@host:587`` or ``smtps://…``. Empty: no mail; links are shown to whoever asks for them."""
+    mail_from: str = ""
+    """The sender of mail; empty: wonrouter@ the server's host."""
+
     # api
     host: str = "127.0.0.1"
     port: int = 8000

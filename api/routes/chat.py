@@ -19,6 +19,7 @@ from api.parts import Parts
 from api.rate_headers import rate_headers
 from api.routes import BASES
 from gateway.accounts.identity import Identity
+from gateway.accounts.subjects import LONGEST_USER
 from gateway.catalogue.model import Model, UnknownModel
 from gateway.catalogue.snapshot import Snapshot
 from gateway.errors import InvalidRequest, ModelNotFound, PermissionDenied
@@ -26,7 +27,6 @@ from gateway.wire.job import Surface
 
 LONGEST_TITLE = 128
 """Characters of ``X-Title`` that are kept."""
-LONGEST_USER = 256
 
 
 def chat_route(parts: Parts) -> HTTPRouteHandler:
