@@ -22,6 +22,7 @@ from sqlalchemy import Engine, text
 
 import gateway.redis
 from billing import fx, metrics, serving
+from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
 from gateway.business_days import is_business_day
@@ -83,6 +84,10 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
 
     def housekeeping() -> None:
         keep_house(engine)
+        with engine.begin() as connection:
+            overdue = mark_overdue(connection, dt.datetime.now(SEOUL).date())
+        if overdue:
+            log.warning("invoices_overdue", numbers=overdue)
 
     def rates() -> None:
         look_after_rates(engine, redis, settings)

@@ -186,7 +186,8 @@ def from_csv(raw: bytes) -> list[Published]:
     except UnicodeDecodeError:
         written = raw.decode("cp949", errors="replace")  # what Excel in Korea saves
     lines = csv.reader(io.StringIO(written, newline=""))
-    head = [cell.strip().lower() for cell in next(lines, [])]
+    first: list[str] = next(lines, [])
+    head = [cell.strip().lower() for cell in first]
     at_date = next((place for place, name in enumerate(head) if name in _DATE_HEADINGS), None)
     at_rate = next((place for place, name in enumerate(head) if name in _RATE_HEADINGS), None)
     if at_date is None or at_rate is None:
@@ -208,11 +209,11 @@ def from_eximbank(body: bytes, date: dt.date) -> Published | None:
     Raises ``RateError`` where the answer says why it gives none, or is something else.
     """
     try:
-        answer = json.loads(body)
+        answer: object = json.loads(body)
     except ValueError as error:
         raise RateError("the source answered something else than JSON") from error
     if isinstance(answer, dict):
-        answer = [answer]
+        answer = [cast("object", answer)]
     if not isinstance(answer, list):
         raise RateError("the source answered something else than a list of currencies")
     rows = [cast("Mapping[str, Any]", row) for row in cast("Sequence[object]", answer) if isinstance(row, Mapping)]
