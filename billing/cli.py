@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from billing.commands import rates
+from billing.commands import closing, exporting, profiles, rates
 
 WAIT_S = 30.0
 
@@ -168,4 +168,14 @@ def reconcile(*, as_json: bool) -> None:
     sys.exit(1 if any(found.values()) else 0)
 
 
-commands = [billing, topup, usage, window, reconcile, *rates.commands]
+commands = [
+    billing,
+    topup,
+    usage,
+    window,
+    reconcile,
+    *rates.commands,
+    *profiles.commands,
+    *closing.commands,
+    *exporting.commands,
+]

@@ -8,6 +8,7 @@ import os
 import click
 
 from gateway.accounts.commands import key, org
+from gateway.accounts.people_commands import person
 from gateway.db import migrate as migrations
 from gateway.db.seed import seed
 from gateway.deployments.commands import deployments
@@ -34,4 +35,4 @@ def migrate(*, as_json: bool) -> None:
     click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
 
 
-commands = [migrate, org, key, deployments]
+commands = [migrate, org, key, person, deployments]

@@ -50,7 +50,8 @@ def expire(redis: Any, connection: Connection) -> int:
     done = 0
     for lot in due:
         try:
-            check_until(redis, connection, int(lot.expires_at.timestamp() * 1000))
+            with connection.begin():
+                check_until(redis, connection, int(lot.expires_at.timestamp() * 1000))
         except NotCollectedError as reason:
             log.info("lot_waits_to_lapse", lot=str(lot.id), reason=str(reason))
             continue
