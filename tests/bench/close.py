@@ -65,11 +65,12 @@ def fill(owner: Engine, calls: int, organisations: int) -> list[str]:
     with owner.begin() as connection:
         connection.execute(sa.text("SELECT ensure_usage_month(:month)"), {"month": MONTH})
         parties.set_issuer(connection, ISSUER, "bench")
-        for _ in range(organisations):
+        for number in range(organisations):
             org, key = str(uuid.uuid4()), str(uuid.uuid4())
             add_org(connection, org, key, "postpaid")
             parties.set_profile(connection, org, PROFILE, "bench")
-            values = {"org": org, "key": key, "month": MONTH, "calls": calls // organisations, "start": start}
+            values = {"org": org, "key": key, "month": MONTH, "calls": calls // organisations}
+            values["start"] = start + number  # no two calls have the same id
             connection.execute(sa.text(_FILL), values)
             orgs.append(org)
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
