@@ -31,6 +31,7 @@ class PostgresSources:
         self._engine = async_engine(settings.database_url)
         self._store = IdentityStore(self._engine)
         self._sandbox = settings.sandbox
+        self._stop_business_days = settings.fx_stop_business_days
 
     def sources(self) -> Sources:
         """The same object in every part."""
@@ -53,7 +54,7 @@ class PostgresSources:
 
     async def load(self) -> Snapshot:
         """See ``SnapshotLoader``."""
-        return await _or_away(load_snapshot(self._engine, self._sandbox))
+        return await _or_away(load_snapshot(self._engine, self._sandbox, self._stop_business_days))
 
     async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
         """See ``ReceiptLoader``."""

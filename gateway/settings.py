@@ -92,6 +92,10 @@ class Settings(BaseSettings):
     settle_idle_s: float = 0.2
     fx_stale_business_days: int = 5
     """Older than this the exchange rate raises an alarm."""
+    fx_url: str = ""
+    """Where the daily rate is fetched from (Korea Eximbank's shape); empty: rates are entered by hand."""
+    fx_key: SecretStr = SecretStr("")
+    """The key that this address asks for."""
     fx_stop_business_days: int = 15
     """Older than this nothing is sold: the price would be a guess."""
 
