@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from api.admission import Admission
 from api.auth import Identities
 from api.catalogue_cache import CatalogueCache
+from api.guardrails import Guardrails
 from api.relay import Relay
 from api.replies import Subscription
-from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader
+from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader, WordsLoader
 from gateway.errors import ServiceUnavailable
 from gateway.redis import RedisLine
 from gateway.settings import Settings
@@ -39,6 +40,7 @@ class Sources:
     snapshots: SnapshotLoader
     receipts: ReceiptLoader
     aclose: Callable[[], Awaitable[None]]
+    words: WordsLoader | None = None
     engine: AsyncEngine | None = None
     """What the management API reads and changes by; without it there is none."""
 
@@ -59,6 +61,7 @@ class Parts:
         channel = keys.reply(instance or uuid.uuid4().hex)
         self.identities = Identities(sources.identities, settings.identity_cache_s)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
+        self.guardrails = Guardrails(sources.words)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
         self.relay = Relay(settings, self.redis, channel)
         self.subscription = Subscription(

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.parts import Sources
 from api.sources import SourceAway
 from gateway import receipts
+from gateway.accounts import words
 from gateway.accounts.identity import Identity
 from gateway.accounts.store import IdentityStore
 from gateway.catalogue.snapshot import Snapshot
@@ -40,6 +41,7 @@ class PostgresSources:
             epochs=self,
             snapshots=self,
             receipts=self,
+            words=self,
             aclose=self._engine.dispose,
             engine=self._engine,
         )
@@ -59,6 +61,15 @@ class PostgresSources:
     async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
         """See ``ReceiptLoader``."""
         return await _or_away(receipts.receipt(self._engine, job_id, org_id))
+
+    async def words(self, org_id: str) -> tuple[int, list[str]]:
+        """See ``WordsLoader``."""
+        return await _or_away(self._words(org_id))
+
+    async def _words(self, org_id: str) -> tuple[int, list[str]]:
+        async with self._engine.connect() as connection:
+            found = await connection.run_sync(words.load, org_id)
+        return found.version, found.words
 
 
 async def _or_away(work: Awaitable[T]) -> T:

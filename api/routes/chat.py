@@ -9,7 +9,6 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api import guardrails
 from api.admission import Call
 from api.answer import Answer
 from api.dialects import chat
@@ -43,7 +42,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
         raw = await request.body()
         body = chat.parse(raw, parts.settings.max_json_depth)
 
-        raw = await guardrails.check(identity, raw)
+        raw = await parts.guardrails.check(identity, raw)
 
         snapshot = parts.catalogue.snapshot
         model = find_model(snapshot, identity, body.model or "", surface)
