@@ -44,11 +44,16 @@ class PostgresSources:
             words=self,
             aclose=self._engine.dispose,
             engine=self._engine,
+            touch=self.touch,
         )
 
     async def by_hash(self, sha256: bytes) -> Identity | None:
         """See ``IdentityLoader``."""
         return await _or_away(self._store.by_hash(sha256))
+
+    async def touch(self, used: dict[str, int]) -> None:
+        """See ``LastUsed``."""
+        await _or_away(self._store.touch_last_used(used))
 
     async def window_epoch(self) -> str:
         """See ``EpochLoader``."""

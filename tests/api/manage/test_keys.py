@@ -136,3 +136,13 @@ async def test_a_stopped_key_is_refused_by_every_front_end_at_once(
                 if await statuses(*both, key=made["key"]) == [401, 401]:
                     break
             assert await statuses(*both, key=made["key"]) == [401, 401], stop
+
+
+async def test_a_key_tells_when_it_was_last_used(front_url: str, redis_url: str, engine: Engine, redis: Redis) -> None:
+    async with opened(front_url, redis_url, engine, redis) as office:
+        owner = office.someone(office.organisation())
+        shown = await office.call(owner, "GET", f"/keys/{owner.key_id}")
+        assert shown.json()["last_used_at"] is None
+    with engine.connect() as connection:  # the process has ended and written what it knew
+        query = text("SELECT last_used_at > now() - interval '1 minute' FROM api_key WHERE id = :id")
+        assert connection.scalar(query, {"id": owner.key_id})
