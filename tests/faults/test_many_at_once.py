@@ -24,9 +24,9 @@ def test_one_worker_holds_a_thousand_open_streams(lone_scene: Scene) -> None:
     gate.close()
     assert len(lone_scene.installation.pids("worker")) == 1
     with load(lone_scene.url, lone_scene.key, [Ask(True, 3, "gate=1")], _STREAMS, once=True) as running:
-        until(lambda: gate.waiting == _STREAMS, "all streams open at the provider", seconds=60)
-        assert lone_scene.window()["slots"] == _STREAMS
+        until(lambda: gate.waiting >= _STREAMS or running.outcomes, "all streams open at the provider", seconds=60)
         assert running.outcomes == []
+        assert lone_scene.window()["slots"] == _STREAMS
         gate.open()
         outcomes = running.finish()
     assert [o for o in outcomes if not o.whole] == []
