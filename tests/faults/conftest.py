@@ -144,8 +144,7 @@ def every_table_text(database_url: str, needle: str) -> list[str]:
     with psycopg.connect(database_url.replace("+psycopg", "")) as connection:
         tables = connection.execute(
             "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables"
-            " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
-            " AND schemaname NOT LIKE 'pg_temp%'"  # other sessions' own, and gone at their commit
+            " WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'"
         ).fetchall()
         found: list[str] = []
         for (table,) in tables:
