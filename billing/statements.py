@@ -134,7 +134,9 @@ def read_csv(raw: bytes) -> Lines:
     except UnicodeDecodeError as error:
         raise StatementError("the file is not UTF-8") from error
     lines = csv.reader(io.StringIO(written, newline=""))
-    head = [name.strip().lower().replace(" ", "_") for name in next(lines, [])]
+    nothing: list[str] = []
+    first_line = next(lines, nothing)
+    head = [name.strip().lower().replace(" ", "_") for name in first_line]
     places = {what: next((head.index(name) for name in names if name in head), -1) for what, names in _HEADINGS.items()}
     if missing := [what for what, place in places.items() if place < 0]:
         raise StatementError(f"the first line lacks the columns {', '.join(missing)}")

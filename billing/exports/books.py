@@ -49,7 +49,11 @@ AND (CAST(:org AS uuid) IS NULL OR u.org = CAST(:org AS uuid))
 AND NOT EXISTS (SELECT FROM invoice i WHERE i.org = u.org AND i.month = u.month) ORDER BY u.org
 """)
 _USAGE = text("""
-SELECT u.*, k.name AS key_name FROM usage u LEFT JOIN api_key k ON k.id = u.key
+SELECT u.admitted_at, u.job, u.key, u.title, u.user_hash, u.endpoint, u.asked, u.model, u.provider, u.outcome, u.estimated,
+    u.prompt_tokens, u.cached_tokens, u.cache_write_5m_tokens + u.cache_write_1h_tokens AS cache_write,
+    u.completion_tokens, u.reasoning_tokens, u.image_tokens, u.searches, u.input_usd, u.output_usd, u.tier, u.rate, u.won,
+    greatest(1, jsonb_array_length(u.parts)) AS models, u.first_token_ms, u.duration_ms, u.org, k.name AS key_name
+FROM usage u LEFT JOIN api_key k ON k.id = u.key
 WHERE u.month = :month AND (CAST(:org AS uuid) IS NULL OR u.org = CAST(:org AS uuid)) ORDER BY u.job
 """)
 # One voucher a day for all calls of an organisation: nobody books a million vouchers.
@@ -146,10 +150,10 @@ def _usage(connection: Connection, month: str, org: str | None) -> Iterator[Usag
             admitted_at=row.admitted_at, request=ids.public(row.job.hex), key=row.key_name or str(row.key),
             app=row.title or "", user=row.user_hash or "", endpoint=row.endpoint, asked=row.asked, model=row.model,
             provider=row.provider, outcome=row.outcome, estimated=row.estimated, prompt=row.prompt_tokens,
-            cached=row.cached_tokens, cache_write=row.cache_write_5m_tokens + row.cache_write_1h_tokens,
+            cached=row.cached_tokens, cache_write=row.cache_write,
             completion=row.completion_tokens, reasoning=row.reasoning_tokens, image=row.image_tokens,
             searches=row.searches, input_usd=row.input_usd, output_usd=row.output_usd, tier=row.tier or "",
-            rate=row.rate, exact=row.won, models=max(1, len(row.parts)), first_token_ms=row.first_token_ms,
+            rate=row.rate, exact=row.won, models=row.models, first_token_ms=row.first_token_ms,
             duration_ms=row.duration_ms, org=str(row.org),
         )  # fmt: skip
 

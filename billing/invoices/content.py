@@ -182,8 +182,10 @@ def _line(usage: UsageLine) -> dict[str, Any]:
 
 
 def _read_line(line: dict[str, Any]) -> UsageLine:
-    plain = {name: line[name] for name in (*_TEXT, *_COUNTS)}
-    return UsageLine(**plain, **{name: exact(line[name]) for name in _EXACT})
+    values: dict[str, Any] = {name: line[name] for name in (*_TEXT, *_COUNTS)}
+    for name in _EXACT:
+        values[name] = exact(line[name])
+    return UsageLine(**values)
 
 
 def _rate(use: RateUse) -> dict[str, str]:

@@ -131,7 +131,7 @@ def _line(row: Any) -> UsageLine:
 
 
 def _source(row: Any) -> str:
-    name = SOURCES.get(row.source, row.source)
+    name = SOURCES.get(row.source, str(row.source))
     return f"{name} {row.date}" if row.date else name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -38,6 +39,6 @@ def month_overview(connection: Connection, month: str, org: str | None = None) -
     """One entry per document, and one for everybody who has none yet. Whole won; ``used`` exact."""
     rows = connection.execute(_ROWS, {"month": month, "org": org, "unclosed": "open"}).mappings()
     return [
-        dict(row) | {"org": str(row["org"]), "paid": int(row["paid"]), "used": won_text(row["used"] or 0)}
+        dict(row) | {"org": str(row["org"]), "paid": int(row["paid"]), "used": won_text(Decimal(row["used"] or 0))}
         for row in rows
     ]

@@ -52,9 +52,11 @@ CROSS JOIN LATERAL (SELECT (prompt * 2.5 + completion * 10) * rate * 0.000001 AS
 
 def timed(figures: dict[str, Any], name: str, work: Callable[[], Any]) -> Any:
     """Runs one step and notes its seconds."""
-    began = time.perf_counter()
+    began, mine = time.perf_counter(), time.process_time()
     result = work()
     figures[name] = round(time.perf_counter() - began, 2)
+    figures[f"{name}_cpu"] = round(time.process_time() - mine, 2)
+    print(name, figures[name], file=sys.stderr)
     return result
 
 
