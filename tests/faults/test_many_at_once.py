@@ -1,0 +1,71 @@
+"""Many callers at the same moment: streams on one worker, and a credit that does not suffice for all."""
+
+import resource
+from decimal import Decimal
+
+import pytest
+
+from tests.faults.conftest import Scene, open_scene
+from tests.faults.load import Ask, load
+from tests.operating import Installation, until
+from tests.provider.server import Provider
+
+pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]
+
+_STREAMS = 1_000
+_CALLERS = 200
+_WON = 60
+
+
+def test_one_worker_holds_a_thousand_open_streams(lone_scene: Scene) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    gate = lone_scene.provider.gate
+    gate.close()
+    assert len(lone_scene.installation.pids("worker")) == 1
+    with load(lone_scene.url, lone_scene.key, [Ask(True, 3, "gate=1")], _STREAMS, once=True) as running:
+        until(lambda: gate.waiting == _STREAMS, "all streams open at the provider", seconds=25)
+        assert lone_scene.window()["slots"] == _STREAMS
+        assert running.outcomes == []
+        gate.open()
+        outcomes = running.finish()
+    assert [o for o in outcomes if not o.whole] == []
+    books = lone_scene.books(outcomes)
+    assert books.differences() == []
+    assert len(books.rows) == _STREAMS
+
+
+@pytest.fixture
+def strict_scene(pair: Installation, fault_provider: Provider) -> Scene:
+    """A customer whose 60 won are enough for some of the calls only, and who must never owe."""
+    return open_scene(pair, fault_provider, _WON, "strict")
+
+
+def test_concurrent_calls_never_take_more_than_the_credit(strict_scene: Scene) -> None:
+    scene, gate = strict_scene, strict_scene.provider.gate
+    gate.close()
+    ask = Ask(False, 50, "gate=0", options={"max_tokens": 50})
+    with load(scene.url, scene.key, [ask], _CALLERS, once=True) as running:
+        until(lambda: gate.waiting + len(running.outcomes) == _CALLERS, "all admitted or refused", seconds=20)
+        window = scene.window()
+        assert window["held_micro"] <= _WON * 1_000_000
+        gate.open()
+        outcomes = running.finish()
+    assert {o.status for o in outcomes} == {200, 403}
+    books = scene.books(outcomes)
+    assert books.differences() == []
+    assert sum(Decimal(row["cost_krw"]) for row in books.rows) <= _WON
+    assert scene.balance_matches(books)
+    assert sum(o.status == 200 for o in outcomes) == len(books.rows)
+
+
+def test_credit_is_used_to_its_end_and_not_beyond(strict_scene: Scene) -> None:
+    scene = strict_scene
+    with load(scene.url, scene.key, [Ask(False, 50, "", options={"max_tokens": 50})], 20) as running:
+        until(lambda: sum(o.status == 403 for o in running.outcomes) >= _CALLERS, "credit used up", seconds=25)
+        outcomes = running.finish()
+    books = scene.books(outcomes)
+    assert books.differences() == []
+    left = scene.window()["balance_micro"]
+    assert 0 <= left < 5_000_000, "less than one call's hold is left"
+    assert scene.balance_matches(books)

@@ -1,0 +1,291 @@
+"""The OpenAI chat-completions dialect.
+
+Usage is exact and follows two rules, so that a test can compute it:
+- prompt tokens: 3, and for each message 4, and one for every 4 bytes begun of its UTF-8 text (string content, text
+  parts, arguments of earlier tool calls), 85 for each image part; 16 for each tool;
+- completion tokens: the number of content chunks over all choices (or fragments of a tool call's arguments), streamed
+  or not.
+
+Token number i of a choice is the text "i " (padded where asked), so a lost or doubled chunk shows in the answer.
+"""
+
+import itertools
+import json
+import os
+import time
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from tests.provider.behaviour import DEFAULT, Behaviour
+from tests.provider.plan import Choose, Plan, Request
+
+_MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3-mini", "text-embedding-3-small")
+
+
+class Function(msgspec.Struct):
+    name: str = ""
+    arguments: str = ""
+
+
+class ToolCall(msgspec.Struct):
+    function: Function = msgspec.field(default_factory=Function)
+
+
+class Tool(msgspec.Struct):
+    type: str = "function"
+    function: Function = msgspec.field(default_factory=Function)
+
+
+class Part(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
+class Message(msgspec.Struct):
+    role: str
+    content: str | list[Part] | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class StreamOptions(msgspec.Struct):
+    include_usage: bool = False
+
+
+class ChatRequest(msgspec.Struct):
+    """What the mock reads of a request; other fields are accepted unread."""
+
+    model: str
+    messages: list[Message]
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = 1
+    tools: list[Tool] | None = None
+    tool_choice: Any = None
+
+
+_decode = msgspec.json.Decoder(ChatRequest).decode
+
+
+def prompt_tokens(request: ChatRequest) -> int:
+    """The prompt's size by the rule above."""
+    total = 3 + 16 * len(request.tools or ())
+    for message in request.messages:
+        total += 4
+        content = message.content
+        if isinstance(content, str):
+            total += _text_tokens(content)
+        elif content:
+            total += sum(85 if part.type == "image_url" else _text_tokens(part.text) for part in content)
+        for call in message.tool_calls or ():
+            total += _text_tokens(call.function.arguments)
+    return total
+
+
+def _text_tokens(text: str) -> int:
+    size = len(text) if text.isascii() else len(text.encode())
+    return (size + 3) // 4
+
+
+@lru_cache(maxsize=4096)
+def token_text(index: int, pad: int = 0) -> str:
+    """The text of token `index`."""
+    return f"{index} " + "x" * pad
+
+
+@lru_cache(maxsize=64)
+def answer_text(tokens: int, pad: int = 0) -> str:
+    """The whole text of an answer of `tokens` tokens: what a client must have received, complete and in order."""
+    return "".join(token_text(i, pad) for i in range(tokens))
+
+
+class OpenAI:
+    """`POST …/chat/completions`, `GET …/models`."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._prefix = f"chatcmpl-mock{os.getpid():x}{time.time_ns() & 0xFFFFFFFF:08x}n"
+
+    def matches(self, request: Request) -> bool:
+        path = request.path.partition("?")[0]
+        return path.endswith(("/chat/completions", "/models"))
+
+    def plan(self, request: Request, choose: Choose) -> Plan:
+        response_id = f"{self._prefix}{next(self._numbers)}"
+        if request.method == "GET":
+            return Plan(response_id, DEFAULT, body=_models())
+        if not request.headers.get("authorization", "").startswith("Bearer "):
+            return _error(response_id, DEFAULT, 401, "You didn't provide an API key.", "invalid_api_key")
+        try:
+            chat = _decode(request.body)
+        except msgspec.DecodeError as error:
+            return _error(response_id, DEFAULT, 400, f"We could not parse your request: {error}", None)
+        if not chat.messages:
+            return _error(response_id, DEFAULT, 400, "[] is too short - 'messages'", None)
+        try:
+            behaviour = choose(chat.model, _last_text(chat), request.headers.get("x-mock", ""))
+        except ValueError as error:
+            return _error(response_id, DEFAULT, 400, f"mock: {error}", "mock_behaviour")
+        if behaviour.error:
+            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}", "mock_error")
+        if behaviour.garbage:
+            return Plan(response_id, behaviour, chat.model, body=b"<html>not what you asked for</html>")
+        return _answer(response_id, behaviour, chat)
+
+
+def _last_text(chat: ChatRequest) -> str:
+    content = chat.messages[-1].content
+    if isinstance(content, str):
+        return content
+    return " ".join(part.text for part in content or ())
+
+
+def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
+    caps = [cap for cap in (chat.max_tokens, chat.max_completion_tokens) if cap is not None]
+    tool = behaviour.tool or _demanded_tool(chat)
+    fragments = _fragments(_last_text(chat)) if tool else []
+    wanted = len(fragments) if tool else behaviour.tokens
+    tokens = max(0, min([wanted, *caps]))
+    finish = "tool_calls" if tool else "stop"
+    writing = _Writing(
+        response_id=response_id,
+        model=chat.model.partition("@")[0],
+        created=int(time.time()),
+        n=max(1, chat.n or 1),
+        tokens=tokens,
+        finish="length" if tokens < wanted else finish,
+        tool=tool,
+        fragments=fragments[:tokens],
+        pad=behaviour.pad,
+    )
+    prompt = prompt_tokens(chat)
+    usage = _usage(behaviour, prompt, tokens * writing.n) if behaviour.usage else ""
+    plan = Plan(response_id, behaviour, chat.model, prompt_tokens=prompt, pieces=tokens * writing.n)
+    if chat.stream:
+        asked = bool(chat.stream_options and chat.stream_options.include_usage)
+        plan.stream = True
+        plan.head, plan.tail = writing.head(asked), writing.tail(asked, usage)
+        plan.piece = writing.pieces(asked)
+    else:
+        plan.body = writing.json(usage)
+    return plan
+
+
+def _demanded_tool(chat: ChatRequest) -> str:
+    """The tool that `tool_choice` demands: by name, or with "required" the first one."""
+    if not chat.tools:
+        return ""
+    if chat.tool_choice == "required":
+        return chat.tools[0].function.name
+    if isinstance(chat.tool_choice, dict):
+        named: dict[str, dict[str, str]] = chat.tool_choice
+        return named.get("function", {}).get("name", "")
+    return ""
+
+
+def _fragments(text: str) -> list[str]:
+    """The arguments of a tool call that echoes `text`, in pieces of 8 characters."""
+    arguments = json.dumps({"echo": text}, ensure_ascii=False)
+    return [arguments[i : i + 8] for i in range(0, len(arguments), 8)]
+
+
+def _usage(behaviour: Behaviour, prompt: int, completion: int) -> str:
+    cached, reasoning = min(behaviour.cached, prompt), min(behaviour.reasoning, completion)
+    return (
+        f'{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{prompt + completion},'
+        f'"prompt_tokens_details":{{"cached_tokens":{cached},"audio_tokens":0}},'
+        f'"completion_tokens_details":{{"reasoning_tokens":{reasoning},"audio_tokens":0,'
+        f'"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}'
+    )
+
+
+class _Writing(msgspec.Struct):
+    """One answer's bytes. Built from strings: an encoder per chunk would cost more than the gateway's own work."""
+
+    response_id: str
+    model: str
+    created: int
+    n: int
+    tokens: int
+    finish: str
+    tool: str
+    fragments: list[str]
+    pad: int
+
+    def _opening(self, kind: str) -> str:
+        return (
+            f'{{"id":"{self.response_id}","object":"{kind}","created":{self.created},"model":{json.dumps(self.model)},'
+            f'"service_tier":"default","system_fingerprint":"fp_mock"'
+        )
+
+    def _chunk(self, choices: str, usage: str) -> bytes:
+        return f'data: {self._opening("chat.completion.chunk")},"choices":[{choices}]{usage}}}\n\n'.encode()
+
+    def head(self, asked: bool) -> bytes:
+        """One chunk for each choice: the role, and for a tool call its header."""
+        usage = ',"usage":null' if asked else ""
+        delta = '"content":"","refusal":null'
+        if self.tool:
+            call = f'{{"index":0,"id":"call_{self.response_id[9:]}","type":"function"'
+            name = f'"function":{{"name":{json.dumps(self.tool)},"arguments":""}}}}'
+            delta = f'"content":null,"tool_calls":[{call},{name}]'
+        return b"".join(
+            self._chunk(
+                f'{{"index":{c},"delta":{{"role":"assistant",{delta}}},"logprobs":null,"finish_reason":null}}', usage
+            )
+            for c in range(self.n)
+        )
+
+    def pieces(self, asked: bool) -> Any:
+        """The function from a token's number (choices take turns) to its event."""
+        opening = f'data: {self._opening("chat.completion.chunk")},"choices":[{{"index":'
+        usage = ',"usage":null' if asked else ""
+        closing = f'}},"logprobs":null,"finish_reason":null}}]{usage}}}\n\n'
+        if self.tool:
+            before = ',"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
+            texts = [json.dumps(fragment, ensure_ascii=False) for fragment in self.fragments]
+            return lambda i: f"{opening}{i % self.n}{before}{texts[i // self.n]}}}}}]{closing}".encode()
+        n, pad, before = self.n, self.pad, ',"delta":{"content":"'
+        return lambda i: f'{opening}{i % n}{before}{token_text(i // n, pad)}"{closing}'.encode()
+
+    def tail(self, asked: bool, usage: str) -> bytes:
+        """Finish chunks, the usage where it was asked for, `[DONE]`."""
+        null = ',"usage":null' if asked else ""
+        events = [
+            self._chunk(f'{{"index":{c},"delta":{{}},"logprobs":null,"finish_reason":"{self.finish}"}}', null)
+            for c in range(self.n)
+        ]
+        if asked and usage:
+            events.append(self._chunk("", f',"usage":{usage}'))
+        return b"".join(events) + b"data: [DONE]\n\n"
+
+    def json(self, usage: str) -> bytes:
+        """The answer that is not streamed."""
+        if self.tool:
+            arguments = json.dumps("".join(self.fragments), ensure_ascii=False)
+            call = f'{{"id":"call_{self.response_id[9:]}","type":"function"'
+            function = f'"function":{{"name":{json.dumps(self.tool)},"arguments":{arguments}}}}}'
+            content = f'"content":null,"tool_calls":[{call},{function}]'
+        else:
+            content = f'"content":"{answer_text(self.tokens, self.pad)}"'
+        message = f'"message":{{"role":"assistant",{content},"refusal":null,"annotations":[]}}'
+        choices = ",".join(
+            f'{{"index":{c},{message},"logprobs":null,"finish_reason":"{self.finish}"}}' for c in range(self.n)
+        )
+        ending = f',"usage":{usage}' if usage else ""
+        return f'{self._opening("chat.completion")},"choices":[{choices}]{ending}}}'.encode()
+
+
+def _models() -> bytes:
+    data = [{"id": name, "object": "model", "created": 1715367049, "owned_by": "system"} for name in _MODELS]
+    return msgspec.json.encode({"object": "list", "data": data})
+
+
+def _error(response_id: str, behaviour: Behaviour, status: int, message: str, code: str | None) -> Plan:
+    kind = {429: "requests", 401: "invalid_request_error", 400: "invalid_request_error"}.get(status, "server_error")
+    body = msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    retry = f"retry-after: {behaviour.retry_after:g}\r\n" if behaviour.retry_after else ""
+    return Plan(response_id, behaviour, status=status, headers=retry, body=body)
