@@ -71,6 +71,10 @@ class OpenAI:
 
     counts_deltas = True
 
+    def to_fetch(self, call: ProviderCall) -> tuple[str, ...]:  # noqa: ARG002 (the protocol's)
+        """Nothing: these providers load images by themselves."""
+        return ()
+
     def request(self, call: ProviderCall) -> UpstreamRequest:
         """The client's body with the model's upstream name, the granted cap and usage always asked for."""
         deployment, quirks = call.deployment, call.model.quirks
