@@ -81,5 +81,7 @@ def _kind(body: bytes) -> tuple[FailureKind | None, str]:
     message = str(fields.get("message") or "")
     if kind == "bad_request":
         lower = message.lower()
-        kind = next((meant for text, meant in _BY_TEXT if text in lower), kind)
+        for text, meant in _BY_TEXT:
+            if text in lower:
+                return meant, message
     return kind, message
