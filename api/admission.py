@@ -31,7 +31,7 @@ from gateway.wire import ids
 from gateway.wire.event import UsageEvent, encode_event
 from gateway.wire.job import Endpoint, Job, Surface, encode_job
 
-LEAST_CAP = 256
+LEAST_CAP = 16
 """Output tokens below which a call that asked for more is refused instead of cut: a stump of an answer helps nobody."""
 STALE_PATIENCE_S = 2.0
 """How long a version that PostgreSQL has may take to reach the window."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import structlog
-from celery import Celery, beat
-from celery.schedules import crontab
-from celery.signals import worker_shutting_down
-from kombu import Queue
+from celery import Celery, beat  # pyright: ignore[reportMissingTypeStubs]
+from celery.schedules import crontab  # pyright: ignore[reportMissingTypeStubs]
+from celery.signals import worker_shutting_down  # pyright: ignore[reportMissingTypeStubs]
+from kombu.entity import Queue
 from sqlalchemy import Engine, text
 
 import gateway.redis
@@ -37,9 +37,9 @@ LOOP_END_S = 20.0
 """A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
 
 
-def billing_app(redis_url: str) -> Celery:
+def billing_app(redis_url: str) -> Any:
     """The Celery app of ``wr:billing``. It waits for a broker that is away for as long as that takes."""
-    app = Celery("billing", broker=redis_url, set_as_current=False)
+    app: Any = Celery("billing", broker=redis_url, set_as_current=False)
     app.conf.update(
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
@@ -64,21 +64,20 @@ def billing_app(redis_url: str) -> Celery:
     return app
 
 
-def add_tasks(app: Celery, engine: Engine, redis: Any) -> None:
+def add_tasks(app: Any, engine: Engine, redis: Any) -> None:
     """Registers the tasks on their stores."""
 
-    @app.task(name="billing.invariants")
     def invariants() -> None:
         found = reconcile(engine, redis)
         broken = {name: count for name, count in found.items() if count}
         if broken:
             log.error("invariants_broken", **broken)
 
-    @app.task(name="billing.housekeeping")
     def housekeeping() -> None:
         keep_house(engine)
 
-    assert {invariants.name, housekeeping.name} <= set(app.tasks)
+    app.task(name="billing.invariants")(invariants)
+    app.task(name="billing.housekeeping")(housekeeping)
 
 
 def keep_house(engine: Engine) -> None:
@@ -86,8 +85,9 @@ def keep_house(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
             text(
-                "SELECT ensure_usage_month(to_char(now() AT TIME ZONE 'Asia/Seoul' + ahead * interval '1 month', 'YYYYMM')) "
-                "FROM generate_series(0, :ahead) AS ahead"
+                "SELECT ensure_usage_month(to_char(moment, 'YYYYMM')) FROM generate_series("
+                "now() AT TIME ZONE 'Asia/Seoul', now() AT TIME ZONE 'Asia/Seoul' + :ahead * interval '1 month', "
+                "interval '1 month') AS moment"
             ),
             {"ahead": MONTHS_AHEAD},
         )
@@ -121,13 +121,15 @@ def run(settings: Settings) -> int:
     return code
 
 
-def _consume(app: Celery) -> int:
+def _consume(app: Any) -> int:
     """Runs the Celery worker in this thread; it handles the signals. Threads suit tasks that wait for the database."""
     worker = app.Worker(
-        hostname=f"billing@{socket.gethostname()}", pool="threads", concurrency=TASK_THREADS, queues=[keys.BILLING_QUEUE],
-        without_gossip=True, without_mingle=True, without_heartbeat=True, loglevel="WARNING", quiet=True,
+        hostname=f"billing@{socket.gethostname()}", pool="threads", concurrency=TASK_THREADS, quiet=True,
+        queues=[keys.BILLING_QUEUE], without_gossip=True, without_mingle=True, without_heartbeat=True,
+        loglevel="WARNING",
     )  # fmt: skip
-    worker_shutting_down.connect(_say_goodbye, weak=False)
+    shutting_down: Any = worker_shutting_down
+    shutting_down.connect(_say_goodbye, weak=False)
     worker.start()
     return int(worker.exitcode or 0)
 
@@ -138,7 +140,7 @@ def _say_goodbye(**_: Any) -> None:
 
 
 @contextlib.contextmanager
-def _schedule(app: Celery) -> Iterator[None]:
+def _schedule(app: Any) -> Generator[None]:
     """Beat in a thread. Its schedule is by the clock and its tasks may run twice, so it keeps no file of its own.
 
     Nobody waits for its end: it may be asleep until the next full hour, and ends with the process.
@@ -156,4 +158,3 @@ def _beat(service: beat.Service) -> None:
     except Exception:
         log.exception("beat_ended")
         raise
-

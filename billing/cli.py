@@ -10,15 +10,17 @@ from typing import Any, cast
 
 import click
 
-import gateway.redis
-from gateway import installation
-from gateway.db import connect
-
 WAIT_S = 30.0
 
 
 def _stores() -> tuple[Any, Any]:
     """The installation's database, as its owner, and its Redis."""
+    # What needs the stores is imported where it is used: help and mistyped options answer at once.
+    import gateway.redis
+    from gateway import installation, logs
+    from gateway.db import connect
+
+    logs.configure("WARNING", "command")  # to standard error: what a command prints is for other programs to read
     found = installation.find()
     return connect.engine(found.database_url, statement_timeout_ms=None), gateway.redis.connect(found.redis_url)
 
@@ -60,9 +62,11 @@ def topup(org: str, amount: int, reference: str, method: str, *, as_json: bool) 
     try:
         with engine.connect() as connection:
             found = topups.find_org(connection, org)
-        made = topups.request(engine, found, amount, reference, cast(topups.Method, method), "operator")
+        made = topups.request(
+            engine, found, amount, reference=reference, method=cast(topups.Method, method), actor="operator"
+        )
         _print(topups.wait_until_spendable(engine, redis, made, WAIT_S), as_json=as_json)
-    except topups.NotToppedUp as reason:
+    except topups.TopUpError as reason:
         raise click.ClickException(str(reason)) from reason
 
 
@@ -83,7 +87,9 @@ class Moment(click.ParamType[dt.datetime]):
 
 
 @click.command()
-@click.option("--since", type=Moment(), help="Admitted at or after this moment (ISO 8601; Seoul where no zone is given).")
+@click.option(
+    "--since", type=Moment(), help="Admitted at or after this moment (ISO 8601; Seoul where no zone is given)."
+)
 @click.option("--until", type=Moment(), help="Admitted before this moment.")
 @click.option("--org", help="One organisation, by id or name.")
 @click.option("--month", help="One billing month, YYYYMM or YYYY-MM.")
@@ -100,7 +106,7 @@ def usage(
         try:
             with engine.connect() as connection:
                 org = topups.find_org(connection, org)
-        except topups.NotToppedUp as reason:
+        except topups.TopUpError as reason:
             raise click.ClickException(str(reason)) from reason
     wanted = month.replace("-", "") if month else None
     for line in usage_lines(engine, since=since, until=until, org=org, month=wanted):

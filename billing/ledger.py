@@ -30,10 +30,14 @@ from gateway.wire.ids import month_of
 
 Method = Literal["transfer", "card", "promotion"]
 
-USAGE_ENTRIES = """
+_USAGE_TRANSACTIONS = """
+INSERT INTO ledger_transaction (id, kind, org, month, job, occurred_at)
+SELECT job, 'usage', org, month, job, admitted_at FROM pg_temp.settled_now
+"""
+_USAGE_ENTRIES = """
 INSERT INTO entry (txn, account, won)
 SELECT u.job, a.id, p.won
-FROM {staged} u
+FROM pg_temp.settled_now u
 CROSS JOIN LATERAL (VALUES
     (CASE WHEN u.prepaid THEN 'wallet' ELSE 'unbilled' END, u.won),
     ('loss_unbilled', u.loss_won),
@@ -56,18 +60,14 @@ def ensure_accounts(connection: Connection, orgs: Iterable[str]) -> None:
     )
 
 
-def post_usage(connection: Connection, staged: str) -> None:
-    """Books the usage rows in the temporary table ``staged``, whose accounts exist; one transaction for each.
+def post_usage(connection: Connection) -> None:
+    """Books the new usage rows that settlement has staged in ``pg_temp.settled_now``; one transaction for each.
 
-    A job that cost nothing has a transaction without entries, so that every usage row has exactly one.
+    Their organisations' accounts exist. A job that cost nothing has a transaction without entries, so that every
+    usage row has exactly one.
     """
-    connection.execute(
-        text(
-            "INSERT INTO ledger_transaction (id, kind, org, month, job, occurred_at) "  # noqa: S608 - our own name
-            f"SELECT job, 'usage', org, month, job, uuid_extract_timestamp(job) FROM {staged}"
-        )
-    )
-    connection.execute(text(USAGE_ENTRIES.format(staged=staged)))
+    connection.execute(text(_USAGE_TRANSACTIONS))
+    connection.execute(text(_USAGE_ENTRIES))
 
 
 def top_up(
@@ -92,6 +92,7 @@ def top_up(
     if txn is None:
         return None
     vat = 0 if method == "promotion" else vat_on(amount, vat_mode)
+    sides: dict[tuple[str, str | None], Decimal]
     if method == "promotion":
         sides = {("promo", org): Decimal(amount), ("wallet", org): Decimal(-amount)}
     else:
@@ -153,8 +154,8 @@ def _post(connection: Connection, txn: uuid.UUID, org: str, sides: Mapping[tuple
     written = connection.execute(
         text(
             "INSERT INTO entry (txn, account, won) SELECT :txn, a.id, p.won "
-            "FROM unnest(CAST(:kinds AS text[]), CAST(:orgs AS uuid[]), CAST(:wons AS numeric[])) AS p (kind, org, won) "
-            "JOIN account a ON a.kind = p.kind AND a.org IS NOT DISTINCT FROM p.org"
+            "FROM unnest(CAST(:kinds AS text[]), CAST(:orgs AS uuid[]), CAST(:wons AS numeric[])) "
+            "AS p (kind, org, won) JOIN account a ON a.kind = p.kind AND a.org IS NOT DISTINCT FROM p.org"
         ),
         {
             "txn": txn,

@@ -8,7 +8,7 @@ together: nobody can write on who no longer holds it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from sqlalchemy import Connection, Engine, text
 
@@ -24,7 +24,7 @@ class SettlerLock:
         self._connection: Connection | None = None
 
     @contextlib.contextmanager
-    def turn(self, *, wait: bool = False) -> Iterator[Connection | None]:
+    def turn(self, *, wait: bool = False) -> Generator[Connection | None]:
         """The connection, with the lock held until the block ends; None where another holds it and ``wait`` is off.
 
         The block opens its own transactions. Raises ``sqlalchemy.exc.DBAPIError`` where PostgreSQL is away; the next

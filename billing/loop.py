@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Any
 
+import psycopg
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
@@ -55,10 +56,10 @@ class Loop(threading.Thread):
         while not self._stopping.is_set():
             try:
                 more = self._turn()
-            except (RedisError, DBAPIError, OSError) as error:
+            except (RedisError, DBAPIError, psycopg.Error, OSError) as error:
                 self._report(error)
                 log.warning("billing_waits", error=self._trouble)
-            except Exception as error:  # noqa: BLE001 - a fault of ours in one turn must not end settlement for good
+            except Exception as error:  # a fault of ours in one turn must not end settlement for good
                 self._report(error)
                 log.exception("billing_turn_failed")
             else:

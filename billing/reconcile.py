@@ -26,6 +26,7 @@ from gateway.credit import upkeep
 from gateway.credit.upkeep import Census
 from gateway.wire import ids, keys
 
+# Multiplied by a millionth: numeric multiplication is exact, a division rounds.
 _QUERIES = {
     "debits_credits": """
         SELECT (SELECT count(*) FROM (SELECT FROM entry GROUP BY txn HAVING sum(won) <> 0) t)
@@ -45,10 +46,10 @@ _QUERIES = {
                 WHERE coalesce(b.charge, 0) <> u.won OR coalesce(b.loss, 0) <> u.loss_won)""",
     "rating": """
         SELECT count(*) FROM usage u LEFT JOIN LATERAL (
-            SELECT sum((p.prompt * p.input_usd + p.completion * p.output_usd) * p.rate / 1000000) AS due,
-                   bool_and((p.prompt * p.input_usd + p.completion * p.output_usd) * p.rate / 1000000 = p.won) AS each
-            FROM jsonb_to_recordset(u.parts)
-                AS p (prompt numeric, completion numeric, input_usd numeric, output_usd numeric, rate numeric, won numeric)
+            SELECT sum((p.prompt * p.input_usd + p.completion * p.output_usd) * p.rate * 0.000001) AS due,
+                   bool_and((p.prompt * p.input_usd + p.completion * p.output_usd) * p.rate * 0.000001 = p.won) AS each
+            FROM jsonb_to_recordset(u.parts) AS p
+                (prompt numeric, completion numeric, input_usd numeric, output_usd numeric, rate numeric, won numeric)
         ) r ON true
         WHERE u.won <> coalesce(r.due, 0) OR NOT coalesce(r.each, true)""",
     "settled_window": """
@@ -150,7 +151,10 @@ def _entries(redis: Any, stream: str, last: str) -> Iterator[dict[bytes, bytes]]
 
 def _differences(census: Census, expected: Counter[str]) -> list[str]:
     found: list[str] = []
-    for kind, hashes, names in (("o", census.orgs, ("bal", "held", "slots")), ("k", census.keys, ("spent", "held", "slots"))):
+    for kind, hashes, names in (
+        ("o", census.orgs, ("bal", "held", "slots")),
+        ("k", census.keys, ("spent", "held", "slots")),
+    ):
         for identity, has in hashes.items():
             months = [name for name in has if name.startswith("m:")]
             for name in (*names, *months):

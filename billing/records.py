@@ -15,7 +15,7 @@ from gateway.wire.event import Attempt, Part, UsageEvent, decode_attempts, decod
 _NOTHING = Decimal(0)
 
 
-class Poison(ValueError):
+class PoisonError(ValueError):
     """The entry cannot be booked as it is; the text says why. It waits in ``wr:dead`` for a person."""
 
 
@@ -39,7 +39,7 @@ class Record(msgspec.Struct):
 
 
 def read(entry: bytes, fields: Mapping[bytes, bytes]) -> Record:
-    """The record in a stream entry. Raises ``Poison``.
+    """The record in a stream entry. Raises ``PoisonError``.
 
     The stream's own fields come from the script that ended the job, so they overrule the event: it may be a
     checkpoint of a worker that died (``expired``) or one of a job that ended without a charge (``voided``).
@@ -53,15 +53,15 @@ def read(entry: bytes, fields: Mapping[bytes, bytes]) -> Record:
         org, key = (str(uuid.UUID(fields[name].decode())) for name in (b"org", b"key"))
         version = uuid.UUID(job).version
     except KeyError as missing:
-        raise Poison(f"the entry has no field {missing}") from missing
+        raise PoisonError(f"the entry has no field {missing}") from missing
     except (msgspec.MsgspecError, ValueError) as error:
-        raise Poison(f"undecodable: {error}") from error
+        raise PoisonError(f"undecodable: {error}") from error
     if version != 7 or len(job) != 32:
-        raise Poison("the job id carries no time")
+        raise PoisonError("the job id carries no time")
     # The base event is written before the script has made the job's id.
     event.job = event.job or job
     if event.job != job or event.org != fields[b"org"].decode() or event.key != fields[b"key"].decode():
-        raise Poison("the event speaks of another job, organisation or key than the stream")
+        raise PoisonError("the event speaks of another job, organisation or key than the stream")
     match ended:
         case "posted":
             pass
@@ -72,10 +72,10 @@ def read(entry: bytes, fields: Mapping[bytes, bytes]) -> Record:
             for attempt in event.attempts:
                 attempt.billed = False
         case _:
-            raise Poison(f"unknown way to end: {ended}")
+            raise PoisonError(f"unknown way to end: {ended}")
     won, loss = rated(event)
     if micro != micro_ceil(won):
-        raise Poison(f"the window was charged {micro} micro-won for {won} won")
+        raise PoisonError(f"the window was charged {micro} micro-won for {won} won")
     return Record(
         entry=entry,
         month=ids.month_of(ids.milliseconds(job)),
@@ -102,26 +102,24 @@ def part_won(part: Part) -> Decimal:
 
 
 def rated(event: UsageEvent) -> tuple[Decimal, Decimal]:
-    """Charge and loss of an event (won). Raises ``Poison`` where the charge is not what its parts come to.
+    """Charge and loss of an event (won). Raises ``PoisonError`` where the charge is not what its parts come to.
 
     The loss stands beside them: parts list what is charged, and what passed a strict hold is not.
     """
-    total = _NOTHING
     try:
         won, loss = quantize_exact(exact(event.won)), quantize_exact(exact(event.loss_won))
-        for part in event.parts:
-            due = part_won(part)
-            if due != exact(part.won):
-                raise Poison(f"a part of {part.model} says {part.won} won and rates to {due}")
-            total = EXACT.add(total, due)
-    except Poison:
-        raise
+        parts = [(part, exact(part.won), part_won(part)) for part in event.parts]
     except ValueError as error:
-        raise Poison(f"not rateable: {error}") from error
+        raise PoisonError(f"not rateable: {error}") from error
+    total = _NOTHING
+    for part, says, due in parts:
+        if says != due:
+            raise PoisonError(f"a part of {part.model} says {says} won and rates to {due}")
+        total = EXACT.add(total, due)
     if won < 0 or loss < 0:
-        raise Poison("a charge below zero")
+        raise PoisonError("a charge below zero")
     if total != won:
-        raise Poison(f"the charge says {won} won and its parts come to {total}")
+        raise PoisonError(f"the charge says {won} won and its parts come to {total}")
     return won, loss
 
 

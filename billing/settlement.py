@@ -7,54 +7,54 @@ outbox are written only for rows that were really inserted. The stream needs no 
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
+import psycopg
 import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from billing import ledger, metrics
-from billing.records import Poison, Record, read
+from billing.records import PoisonError, Record, read
 from gateway.accounts import outbox
-from gateway.wire import keys
+from gateway.wire import ids, keys
 
 log = structlog.get_logger(__name__)
 
-STAGED = "pg_temp.settled_now"
 _COLUMNS = (
     "month", "job", "org", "key", "prepaid", "asked", "model", "provider", "deployment", "surface", "endpoint",
     "stream", "title", "user_hash", "outcome", "finish_reason", "error", "estimated", "prompt_tokens",
     "completion_tokens", "cached_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens",
     "image_tokens", "searches", "won", "micro", "loss_won", "price_id", "rate_id", "input_usd", "output_usd", "rate",
-    "tier", "parts", "attempts", "first_token_ms", "duration_ms", "trace",
+    "tier", "parts", "attempts", "first_token_ms", "duration_ms", "admitted_at", "trace",
 )  # fmt: skip
-_LISTED = ", ".join(_COLUMNS)
-_STAGE = (
-    "CREATE TEMP TABLE IF NOT EXISTS settled_now ON COMMIT DELETE ROWS AS "
-    f"SELECT {_LISTED} FROM usage WHERE false"  # noqa: S608 - our own names
-)
-_COPY = f"COPY {STAGED} ({_LISTED}) FROM STDIN"
-_INSERT = (
-    f"INSERT INTO usage ({_LISTED}, admitted_at) SELECT {_LISTED}, uuid_extract_timestamp(job) FROM {STAGED} "  # noqa: S608
-    "ON CONFLICT (month, job) DO NOTHING RETURNING job"
-)
+# The batch lies in this table inside its transaction; everything after the COPY is one statement for all of it.
+_STAGE = "CREATE TEMP TABLE IF NOT EXISTS settled_now (LIKE usage INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+_COPY = f"COPY pg_temp.settled_now ({', '.join(_COLUMNS)}) FROM STDIN"
+_INSERT = "INSERT INTO usage SELECT * FROM pg_temp.settled_now ON CONFLICT (month, job) DO NOTHING RETURNING job"
+_FORGET_KNOWN = "DELETE FROM pg_temp.settled_now WHERE NOT job = ANY(:fresh)"
 _WINDOWS = (
-    "INSERT INTO window_org AS w (org, balance_micro) "
-    f"SELECT org, -sum(micro) FROM {STAGED} GROUP BY org ORDER BY org "
-    "ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro",
-    "INSERT INTO window_month AS w (org, month, spent_micro) "
-    f"SELECT org, month, sum(micro) FROM {STAGED} GROUP BY org, month ORDER BY org, month "
-    "ON CONFLICT (org, month) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro",
-    "INSERT INTO window_key AS w (key, org, spent_micro) "
-    f"SELECT key, org, sum(micro) FROM {STAGED} GROUP BY key, org ORDER BY key "
-    "ON CONFLICT (key) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro",
+    """
+    INSERT INTO window_org AS w (org, balance_micro)
+    SELECT org, -sum(micro) FROM pg_temp.settled_now GROUP BY org ORDER BY org
+    ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro""",
+    """
+    INSERT INTO window_month AS w (org, month, spent_micro)
+    SELECT org, month, sum(micro) FROM pg_temp.settled_now GROUP BY org, month ORDER BY org, month
+    ON CONFLICT (org, month) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro""",
+    """
+    INSERT INTO window_key AS w (key, org, spent_micro)
+    SELECT key, org, sum(micro) FROM pg_temp.settled_now GROUP BY key, org ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro""",
 )
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _json = msgspec.json.Encoder()
 
 
@@ -65,7 +65,7 @@ class Redis(Protocol):
         """Runs one command and returns its reply."""
         ...
 
-    def pipeline(self, transaction: bool = ...) -> Any:
+    def pipeline(self, transaction: bool = True) -> Any:
         """Commands in one MULTI/EXEC."""
         ...
 
@@ -84,7 +84,7 @@ def settle(redis: Redis, connection: Connection, most: int) -> int:
     for entry, fields in entries:
         try:
             records.append(read(entry, fields))
-        except Poison as reason:
+        except PoisonError as reason:
             poison[entry] = str(reason)
     poison.update(_book(connection, records))
     good = [entry for entry, _ in entries if entry not in poison]
@@ -117,9 +117,11 @@ def _book(connection: Connection, records: list[Record]) -> dict[bytes, str]:
         return {}
     try:
         return book(connection, records)
-    except (DataError, IntegrityError) as error:
+    except (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError) as error:
+        # COPY runs on the driver's own cursor and raises the driver's errors.
         if len(records) == 1:
-            return {records[0].entry: str(error.orig).strip().replace("\n", " ")[:500]}
+            cause = error if isinstance(error, psycopg.Error) else error.orig
+            return {records[0].entry: str(cause).strip().replace("\n", " ")[:500]}
     half = len(records) // 2
     return _book(connection, records[:half]) | _book(connection, records[half:])
 
@@ -148,11 +150,11 @@ def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
         if fresh:
             if len(fresh) < len(first):
                 connection.execute(
-                    text(f"DELETE FROM {STAGED} WHERE NOT job = ANY(:fresh)"),  # noqa: S608
+                    text(_FORGET_KNOWN),
                     {"fresh": [uuid.UUID(record.job) for record in fresh]},
                 )
             ledger.ensure_accounts(connection, {record.org for record in fresh})
-            ledger.post_usage(connection, STAGED)
+            ledger.post_usage(connection)
             for statement in _WINDOWS:
                 connection.execute(text(statement))
             _charge_window_late(connection, fresh)
@@ -167,7 +169,7 @@ def _billing_kinds(connection: Connection, orgs: set[str]) -> dict[str, str]:
     return {str(row.id): row.billing for row in rows}
 
 
-def _stage(connection: Connection, records: Sequence[Record] | Any) -> None:
+def _stage(connection: Connection, records: Iterable[Record]) -> None:
     connection.execute(text(_STAGE))
     raw: Any = connection.connection.driver_connection
     with raw.cursor() as cursor, cursor.copy(_COPY) as copy:
@@ -187,7 +189,7 @@ def _row(record: Record) -> tuple[Any, ...]:
         part and part.price_id, part and part.rate_id, part and part.input_usd, part and part.output_usd,
         part and part.rate, part and part.tier,
         _json.encode(event.parts).decode(), _json.encode(event.attempts).decode(),
-        event.first_token_ms, event.duration_ms, event.trace,
+        event.first_token_ms, event.duration_ms, _EPOCH + dt.timedelta(milliseconds=ids.milliseconds(record.job)), event.trace,
     )  # fmt: skip
 
 

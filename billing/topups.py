@@ -15,12 +15,12 @@ from gateway.credit import upkeep
 LOOK_S = 0.05
 
 
-class NotToppedUp(Exception):
+class TopUpError(Exception):
     """The top-up was refused or has not been booked; the text is for the person at the terminal."""
 
 
 def find_org(connection: Connection, named: str) -> str:
-    """An organisation's id, from its id or its name. Raises ``NotToppedUp`` where that is not exactly one."""
+    """An organisation's id, from its id or its name. Raises ``TopUpError`` where that is not exactly one."""
     try:
         wanted = uuid.UUID(named)
     except ValueError:
@@ -32,14 +32,14 @@ def find_org(connection: Connection, named: str) -> str:
         ).scalars()
     )
     if len(found) != 1:
-        raise NotToppedUp(f"{'no' if not found else 'more than one'} organisation is called {named}; give its id")
+        raise TopUpError(f"{'no' if not found else 'more than one'} organisation is called {named}; give its id")
     return str(found[0])
 
 
-def request(engine: Engine, org: str, amount_won: int, reference: str, method: Method, actor: str) -> uuid.UUID:
+def request(engine: Engine, org: str, amount_won: int, *, reference: str, method: Method, actor: str) -> uuid.UUID:
     """Asks billing for credit of ``amount_won``, net of VAT. The same reference again is the same request.
 
-    Raises ``NotToppedUp`` where the reference stands for another amount or method.
+    Raises ``TopUpError`` where the reference stands for another amount or method.
     """
     values = {"org": org, "amount": amount_won, "method": method, "reference": reference, "actor": actor}
     with engine.begin() as connection:
@@ -64,12 +64,12 @@ def request(engine: Engine, org: str, amount_won: int, reference: str, method: M
             text("SELECT id, amount_won, method FROM topup_request WHERE org = :org AND reference = :reference"), values
         ).one()
     if (known.amount_won, known.method) != (amount_won, method):
-        raise NotToppedUp(f"reference {reference} stands for {known.amount_won} won by {known.method} already")
+        raise TopUpError(f"reference {reference} stands for {known.amount_won} won by {known.method} already")
     return known.id
 
 
 def wait_until_spendable(engine: Engine, redis: Any, made: uuid.UUID, seconds: float) -> dict[str, Any]:
-    """Waits until the request is booked and the credit window knows it. Raises ``NotToppedUp``."""
+    """Waits until the request is booked and the credit window knows it. Raises ``TopUpError``."""
     deadline = time.monotonic() + seconds
     while True:
         with engine.connect() as connection:
@@ -81,7 +81,7 @@ def wait_until_spendable(engine: Engine, redis: Any, made: uuid.UUID, seconds: f
                 {"id": made},
             ).one()
         if row.state == "refused":
-            raise NotToppedUp(f"refused: {row.note}")
+            raise TopUpError(f"refused: {row.note}")
         if row.state == "booked":
             seen = upkeep.read(redis, str(row.org))
             if seen is not None and seen.seq >= row.seq:
@@ -95,7 +95,7 @@ def wait_until_spendable(engine: Engine, redis: Any, made: uuid.UUID, seconds: f
                     "balance_micro": seen.balance_micro,
                 }
         if time.monotonic() > deadline:
-            raise NotToppedUp(
+            raise TopUpError(
                 f"{'booked, but the credit window has not taken it up' if row.state == 'booked' else 'not booked'} "
                 f"after {seconds:.0f} s; it will be as soon as the billing process runs"
             )

@@ -55,12 +55,14 @@ def book_topups(connection: Connection) -> int:
             with connection.begin():
                 refusal = _book_topup(connection, request)
         except (DataError, IntegrityError) as error:
-            log.error("topup_failed", request=str(request), error=str(error.orig))
+            log.exception("topup_failed", request=str(request), error=str(error.orig))
             refusal = "not bookable"
         if refusal:
             with connection.begin():
                 connection.execute(
-                    text("UPDATE topup_request SET state = 'refused', note = :note WHERE id = :id AND state = 'pending'"),
+                    text(
+                        "UPDATE topup_request SET state = 'refused', note = :note WHERE id = :id AND state = 'pending'"
+                    ),
                     {"id": request, "note": refusal},
                 )
     return len(requests)

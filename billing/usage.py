@@ -45,9 +45,13 @@ def usage_lines(
         "month": month,
     }
     with engine.connect() as connection:
-        rows = connection.execution_options(stream_results=True, yield_per=FETCHED).execute(text(_SELECT), bounds)
+        rows = (
+            connection.execution_options(stream_results=True, yield_per=FETCHED)
+            .execute(text(_SELECT), bounds)
+            .mappings()
+        )
         for row in rows:
-            yield line(row._mapping)
+            yield line(row)
 
 
 def line(row: Any) -> dict[str, Any]:

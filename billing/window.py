@@ -73,7 +73,11 @@ def rebuild(redis: Any, connection: Connection, batch: int) -> int:
     holds = upkeep.rebuild_end(redis, windows, str(epoch))
     metrics.REBUILDS.inc()
     log.warning(
-        "window_rebuilt", epoch=epoch, organisations=len(windows), holds=holds, seconds=round(time.monotonic() - began, 3)
+        "window_rebuilt",
+        epoch=epoch,
+        organisations=len(windows),
+        holds=holds,
+        seconds=round(time.monotonic() - began, 3),
     )
     return holds
 

@@ -1,4 +1,4 @@
-"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``org``, ``key``."""
+"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``org``, ``key``, ``deployments``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from gateway.accounts.commands import key, org
 from gateway.db import migrate as migrations
 from gateway.db.seed import seed
+from gateway.deployments.commands import deployments
 
 
 @click.command()
@@ -33,4 +34,4 @@ def migrate(*, as_json: bool) -> None:
     click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
 
 
-commands = [migrate, org, key]
+commands = [migrate, org, key, deployments]

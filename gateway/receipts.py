@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.money import exact, won_half_up, won_text
@@ -35,8 +35,9 @@ async def receipt(engine: AsyncEngine, job: str, org: str) -> dict[str, Any] | N
         return None
     month = ids.month_of(ids.milliseconds(job))
     async with engine.connect() as connection:
-        row = (await connection.execute(_RECEIPT, {"month": month, "job": job, "org": org})).one_or_none()
-    return None if row is None else _receipt(row._mapping)
+        rows = await connection.execute(_RECEIPT, {"month": month, "job": job, "org": org})
+        found = rows.mappings().one_or_none()
+    return None if found is None else _receipt(found)
 
 
 async def credits_of(engine: AsyncEngine, org: str) -> dict[str, str]:
@@ -57,7 +58,7 @@ def _is_job(job: str) -> bool:
         return False
 
 
-def _receipt(row: Mapping[str, Any]) -> dict[str, Any]:
+def _receipt(row: RowMapping) -> dict[str, Any]:
     won: Decimal = row["won"]
     return {
         "id": ids.public(row["job"].hex),

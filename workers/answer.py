@@ -69,7 +69,9 @@ class StreamWriter:
             if not any(delta.get(key) for key in delta):
                 return self._chunk(event.index, {**opening, **delta}, event.logprobs)
             before = self._chunk(event.index, opening, None)
-        if not delta or (not event.content and event.logprobs is None and all(value in ("", None) for value in delta.values())):
+        if not delta or (
+            not event.content and event.logprobs is None and all(value in ("", None) for value in delta.values())
+        ):
             return before
         return before + self._chunk(event.index, delta, event.logprobs)
 

@@ -124,7 +124,9 @@ class Attempt:
                 data = await self._upstream.read(deadline)
             except UpstreamFailed as failed:
                 if failed.failure.kind == "stalled":
-                    late = ProviderFailure(kind="timeout", message="no first token in time", status=self._upstream.status)
+                    late = ProviderFailure(
+                        kind="timeout", message="no first token in time", status=self._upstream.status
+                    )
                     raise UpstreamFailed(late) from failed
                 raise
             size += len(data)

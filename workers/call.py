@@ -11,7 +11,16 @@ import msgspec
 
 from gateway.credit.running import Claim, Heartbeat
 from gateway.wire import ids
-from gateway.wire.event import Attempt, Outcome, Tokens, UsageEvent, decode_attempts, decode_event, encode_attempts, encode_event
+from gateway.wire.event import (
+    Attempt,
+    Outcome,
+    Tokens,
+    UsageEvent,
+    decode_attempts,
+    decode_event,
+    encode_attempts,
+    encode_event,
+)
 from gateway.wire.job import Job
 from workers import estimate
 from workers.metering import NOTHING, Bill, Use, bill
@@ -56,6 +65,8 @@ class Call:
         self.task: asyncio.Task[object] | None = None
         self.stop_reason: Stop | None = None
         self.ending = False
+        self.may_grow = False
+        """No output limit was sent: the hold grows with the answer."""
         self.extending = False
         self.refused = False
         self._input_tokens: int | None = None
@@ -163,7 +174,7 @@ class Call:
         attempts = b""
         if not self._attempts_known:
             attempts, self._attempts_known = encode_attempts(self.attempts), True
-        if self.delivered == 0 or self.delivered == self._checked:
+        if self.delivered in (0, self._checked):
             return Heartbeat(self.id, self.epoch, attempts=attempts)
         self._checked = self.delivered
         tokens, _ = self.used()

@@ -72,9 +72,7 @@ class CallWorker:
             balance=Balance(),
             sealer=Sealer(settings.secret_bytes, "job"),
         )
-        self.control = ControlChannel(
-            settings.redis_url, self.id, on_control=self._on_control, on_news=self._on_news
-        )
+        self.control = ControlChannel(settings.redis_url, self.id, on_control=self._on_control, on_news=self._on_news)
         self._services: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[None]] = set()
 

@@ -171,4 +171,3 @@ async def _end_unreadable(room: Room, claim: running.Claim) -> None:
     frame = encode_frames([Frame(claim.job, claim.epoch, 0, FINAL, raw)])
     end = running.Ending(claim.job, claim.epoch, "", "", "voided", 0, claim.base_event, claim.reply, frame, b"", 0)
     await _write_end(room, end)
-

@@ -49,11 +49,13 @@ async def answer(room: Room, call: Call) -> Ended:
     while True:
         if step.wait_s:
             await asyncio.sleep(step.wait_s)
+        cap = cap_to_send(call, step.candidate)
+        call.may_grow = cap is None
         attempt = Attempt(
             call,
             step.candidate,
             call.job.stream or step.candidate.model.quirks.stream_only,
-            cap_to_send(call, step.candidate),
+            cap,
             limits_of(step.candidate, room.settings),
             room.http,
         )
@@ -210,9 +212,7 @@ async def _collect(call: Call, attempt: Attempt, events: list[Event]) -> Ended:
         call.estimated = True
     call.first_ms = call.since_admission_ms()
     charge = call.bill(call.usage)
-    body = whole(
-        fields, call.public_id, call.created, call.job.asked, usage_object(call.usage, charge), call.warnings
-    )
+    body = whole(fields, call.public_id, call.created, call.job.asked, usage_object(call.usage, charge), call.warnings)
     final = Final(200, body, headers=_headers(call), charged=charge.micro > 0)
     return Ended("complete", final, finish_reason=_first_finish(raw), charge=charge)
 
@@ -234,7 +234,7 @@ def _first_finish(choices: bytes) -> str | None:
 
 def _over_grant(room: Room, call: Call) -> bool:
     """Grows an optimistic hold in time; True where no more is granted and the grant is used up."""
-    if call.job.policy == "strict":
+    if not call.may_grow:
         return False
     used = call.output_estimate()
     if used >= EXTEND_AT * call.cap and not call.extending and not call.refused:

@@ -11,6 +11,7 @@ reading the queue, which other workers then empty.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -141,10 +142,8 @@ class AsyncPool(BasePool):
             self._loop.call_soon_threadsafe(self._begin)
 
     def _accept_refused(self, *_: Any) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):  # another wake-up has emptied the pipe
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass  # another wake-up has emptied the pipe
         while True:
             with self._lock:
                 if not self._refused or self._open >= self.open_calls:
@@ -238,10 +237,8 @@ class AsyncPool(BasePool):
         if waiting.callback is not None and result is not None:
             waiting.callback(result)
         if wake:
-            try:
+            with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
                 os.write(self._wake_write, b"\0")
-            except BlockingIOError:
-                pass  # the pipe is full of wake-ups already
 
 
 async def _all(work: list[Coroutine[Any, Any, None]]) -> None:

@@ -76,9 +76,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
     return int(celery_worker.exitcode or 0)
 
 
-def _health(
-    settings: Settings, missing: Callable[[], list[str]], measure: Callable[[], None]
-) -> HealthServer | None:
+def _health(settings: Settings, missing: Callable[[], list[str]], measure: Callable[[], None]) -> HealthServer | None:
     if not settings.metrics_port:
         return None
     server = HealthServer(settings.metrics_host, settings.metrics_port, missing, measure)

@@ -34,7 +34,11 @@ class Body(Protocol):
     """An answer under way."""
 
     status: int
-    headers: Mapping[str, str]
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
+        ...
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises OSError or another of `HttpError`."""
@@ -49,7 +53,7 @@ class _HttpBody:
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self.status = response.status_code
-        self.headers = response.headers
+        self.headers: Mapping[str, str] = response.headers
         coded = response.headers.get("content-encoding", "identity") != "identity"
         self._bytes = response.aiter_bytes() if coded else response.aiter_raw()
 
@@ -66,7 +70,7 @@ class _HttpBody:
 class _ScriptBody:
     def __init__(self, script: Script) -> None:
         self.status = script.status
-        self.headers = script.headers
+        self.headers: Mapping[str, str] = script.headers
         self._steps = iter(script.steps)
         self._ending = script.ending
 
@@ -104,7 +108,9 @@ class Upstream:
                 self._body = _ScriptBody(request.script)
             else:
                 async with asyncio.timeout_at(deadline):
-                    response = await self._http.send(request.method, request.url, dict(request.headers), request.content)
+                    response = await self._http.send(
+                        request.method, request.url, dict(request.headers), request.content
+                    )
                 self._body = _HttpBody(response)
         except TimeoutError as late:
             raise UpstreamFailed(ProviderFailure(kind="timeout", message="no answer in time")) from late

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from gateway import redis as redis_clients
 from gateway.accounts import keys, organisations, people, topups
@@ -17,6 +18,7 @@ NAME = "데모 회사"
 EMAIL = "owner@demo.wonrouter.kr"
 CREDIT_WON = 100_000
 CREDIT_REFERENCE = "demo-credit"
+POLL_S = 0.05
 
 
 class _Owner(NamedTuple):
@@ -54,6 +56,28 @@ def ensure_demo(database_url: str, redis_url: str, secret: str, *, known: dict[s
             }
     finally:
         redis.close()
+        engine.dispose()
+
+
+def wait_until_usable(database_url: str, org: str, patience_s: float) -> bool:
+    """Waits until billing has booked the credit and told the window, so that the first call finds both.
+
+    Returns False if that took longer than ``patience_s``.
+    """
+    engine = connect.engine(database_url, pool_size=1)
+    waiting = text(
+        "SELECT EXISTS (SELECT FROM topup_request WHERE org = CAST(:org AS uuid) AND state = 'pending') "
+        "OR EXISTS (SELECT FROM outbox WHERE org = CAST(:org AS uuid) AND applied_at IS NULL)"
+    )
+    deadline = time.monotonic() + patience_s
+    try:
+        while time.monotonic() < deadline:
+            with engine.connect() as connection:
+                if not connection.execute(waiting, {"org": org}).scalar_one():
+                    return True
+            time.sleep(POLL_S)
+        return False
+    finally:
         engine.dispose()
 
 

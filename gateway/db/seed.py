@@ -14,7 +14,7 @@ from gateway.db import connect
 from gateway.db.tables import catalogue
 from gateway.wire.ids import SEOUL
 
-DEMO_RATE = Decimal("1470")
+DEMO_RATE = Decimal(1470)
 """Won per USD, so that a new installation can be tried; the operator enters the published rate."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from gateway.engines import EngineError
 from gateway.engines.leash import Leash, last_lines
 
+DEMO_SECONDS = 30.0
+
 
 def migrate(program: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
     """Run `wonrouter migrate` as operators do in production. Raises EngineError with the end of its log."""
@@ -29,6 +31,14 @@ def ensure_demo(database_url: str, redis_url: str, secret: str, known: dict[str,
     from gateway.accounts import demo
 
     return demo.ensure_demo(database_url, redis_url, secret, known=known)
+
+
+def await_demo(database_url: str, org: str) -> None:
+    """Until the demo organisation's credit is booked: the printed curl line has to work. Raises EngineError."""
+    from gateway.accounts import demo
+
+    if not demo.wait_until_usable(database_url, org, DEMO_SECONDS):
+        raise EngineError("the billing process did not book the demo organisation's credit")
 
 
 def apply_provider_keys(database_url: str, redis_url: str, secret: str) -> None:

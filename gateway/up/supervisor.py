@@ -40,6 +40,7 @@ class Preparations:
     migrate: Callable[[Sequence[str], Mapping[str, str], Path], None] = preparations.migrate
     ensure_demo: Callable[[str, str, str, dict[str, Any] | None], dict[str, Any]] = preparations.ensure_demo
     apply_provider_keys: Callable[[str, str, str], None] = preparations.apply_provider_keys
+    await_demo: Callable[[str, str], None] = preparations.await_demo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,7 @@ class Supervisor:
             process.spawn()
             watch.started(ready=False)
         self._wait_until_ready()
+        self._options.preparations.await_demo(servers.database_url, demo["org"])
         self._publish()
         self._announce(self._description)
 

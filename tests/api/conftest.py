@@ -183,10 +183,8 @@ async def front_end(redis_url: str, book: Book, **overrides: Any) -> AsyncIterat
     task = asyncio.create_task(server.serve([listener]))
     await until(lambda: server.started, "started")
     yield app.parts, server, listener.getsockname()[1], settings
-    server.should_exit = server.force_exit = True
-    await asyncio.wait([task])
-    if not app.parts.sources.identities.away:
-        await app.parts.aclose()
+    server.should_exit = True
+    await task
 
 
 @pytest.fixture

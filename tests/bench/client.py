@@ -14,6 +14,8 @@ import httptools
 import msgspec
 import uvloop
 
+from tests.provider.dialects.openai import token_text
+
 _HURRY_SECONDS = 20.0
 """After its time a slice waits this long for answers that are still open."""
 
@@ -96,7 +98,7 @@ class _Caller(asyncio.Protocol):
 
     def _complete(self) -> bool:
         if self._load.slice.stream:
-            return b"data: [DONE]" in self._tail and b'"%d "' % (self._load.slice.tokens - 1) in self._tail
+            return b"data: [DONE]" in self._tail and self._load.last_token in self._tail
         return b'"completion_tokens":%d' % self._load.slice.tokens in self._tail.replace(b": ", b":")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -114,6 +116,7 @@ class _Load:
     def __init__(self, what: Slice) -> None:
         self.slice = what
         self.request = _request(what)
+        self.last_token = f'"{token_text(what.tokens - 1)}"'.encode()
         self._loop = asyncio.get_running_loop()
         self._busy: set[_Caller] = set()
         self._idle: deque[_Caller] = deque()

@@ -87,6 +87,7 @@ class LoadClient:
     def close(self) -> None:
         _pipe(self._process.stdin).close()
         self._process.wait(10)
+        _pipe(self._process.stdout).close()
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -119,4 +119,4 @@ def main(events: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS), indent=2))  # noqa: T201
+    print(json.dumps(main(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS), indent=2))

@@ -39,7 +39,7 @@ class Books:
         return self.redis.xadd(keys.USAGE, entry)
 
     def event(self, **changes: Any) -> UsageEvent:
-        return usage_event(self.org, self.key, **changes)
+        return usage_event(**({"org": self.org, "key": self.key} | changes))
 
     def settle(self, most: int = 1000) -> int:
         """One turn of settlement under the lock."""
@@ -107,5 +107,3 @@ def as_role(url: str, role: str) -> str:
     parts = urlsplit(url)
     place = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{role}:{quote(PASSWORD)}@{place}"))
-
-

@@ -39,5 +39,3 @@ def books(engines: tuple[Engine, Engine], redis_url: str) -> Iterator[Books]:
     redis = gateway.redis.connect(redis_url)
     yield Books(owner, billing, redis, org, key)
     redis.close()
-
-

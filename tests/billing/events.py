@@ -17,6 +17,7 @@ def part(
     input_usd: str = "2.50",
     output_usd: str = "10.00",
     rate: str = "1350",
+    *,
     model: str = "openai/gpt-4o",
 ) -> Part:
     """A part at its exact price; by default gpt-4o, 1,000 in and 500 out at 1,350 won: 10.125 won."""

@@ -5,7 +5,7 @@ import pytest
 from tests.faults.conftest import Scene
 from tests.faults.load import Ask, Outcome, load
 
-pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.xdist_group("faults")
 
 _ASKS = [
     Ask(stream=True, tokens=40, behaviour="delay=20ms"),

@@ -10,7 +10,7 @@ from tests.faults.conftest import Scene, every_table_text
 from tests.faults.load import Ask, load
 from tests.operating import UPSTREAM_KEY
 
-pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.xdist_group("faults")
 
 
 def _disguises(secret: str) -> list[bytes]:

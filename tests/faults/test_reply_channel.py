@@ -5,7 +5,7 @@ import pytest
 from tests.faults.conftest import Scene
 from tests.faults.load import Ask, load
 
-pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.xdist_group("faults")
 
 _ASKS = [Ask(True, 100, "delay=10ms"), Ask(False, 20, "delay=5ms"), Ask(True, 20, "")]
 _CALLERS = 30

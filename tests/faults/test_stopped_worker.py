@@ -13,7 +13,7 @@ from tests.faults.conftest import Scene
 from tests.faults.load import Ask, load
 from tests.provider.log import Call
 
-pytestmark = [pytest.mark.installation, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.xdist_group("faults")
 
 _STOPPED_SECONDS = 10.0
 

@@ -49,14 +49,14 @@ class Account:
         """The usage row of the call that was answered with this id, once it is booked."""
 
         def find() -> dict[str, Any] | None:
-            rows = self.installation.usage(self.since)
+            rows = self.installation.usage(self.organisation, self.since)
             return next((row for row in rows if job_of(row["id"]) == job_of(answer_id)), None)
 
         return until(find, f"the usage row of {answer_id}", seconds=15, pause=0.2)
 
     def available_won(self) -> Decimal:
         """What `GET /api/v1/credits` says is left, in won."""
-        return Decimal(str(self.get("/api/v1/credits")["balance_krw"]))
+        return Decimal(str(self.get("/api/v1/credits")["data"]["balance_krw"]))
 
 
 def job_of(answer_id: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 from tests.journeys.conftest import Account
 from tests.provider.dialects.openai import answer_text
 
-pytestmark = [pytest.mark.installation, pytest.mark.node]
+pytestmark = pytest.mark.node
 
 _SOURCE = Path(__file__).parent / "node"
 

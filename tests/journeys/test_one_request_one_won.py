@@ -9,8 +9,6 @@ from tests.journeys.conftest import Account
 from tests.provider.log import Call
 from tests.provider.server import Provider
 
-pytestmark = pytest.mark.installation
-
 ASK: Any = [{"role": "user", "content": "무엇이 보입니까? [[mock tokens=40]]"}]
 
 
@@ -40,7 +38,7 @@ def test_answer_receipt_row_and_providers_log_agree_to_the_last_digit(
 ) -> None:
     answer_id, usage = _ask(account, stream)
     row = account.booked(answer_id)
-    receipt = account.get("/api/v1/generation", id=answer_id)
+    receipt = account.get("/api/v1/generation", id=answer_id)["data"]
     call = _upstream_call(upstream, row)
     cost = Decimal(usage.cost_krw)
     assert cost > 0
@@ -55,11 +53,12 @@ def test_answer_receipt_row_and_providers_log_agree_to_the_last_digit(
 def test_the_receipt_is_enough_to_recompute_the_charge(account: Account) -> None:
     answer_id, _ = _ask(account, stream=False)
     account.booked(answer_id)
-    receipt = account.get("/api/v1/generation", id=answer_id)
+    receipt = account.get("/api/v1/generation", id=answer_id)["data"]
     won = Decimal(0)
-    for part in receipt["parts"]:
-        dollars = part["prompt"] * Decimal(part["input_usd"]) + part["completion"] * Decimal(part["output_usd"])
-        won += dollars * Decimal(part["rate"]) / 1_000_000
+    for charge in receipt["charges"]:
+        input_usd, output_usd = Decimal(charge["input_usd_per_1m"]), Decimal(charge["output_usd_per_1m"])
+        dollars = charge["prompt_tokens"] * input_usd + charge["completion_tokens"] * output_usd
+        won += dollars * Decimal(charge["krw_per_usd"]) / 1_000_000
     assert won == Decimal(receipt["cost_krw"])
 
 

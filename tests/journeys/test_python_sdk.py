@@ -9,8 +9,6 @@ import pytest
 from tests.journeys.conftest import Account
 from tests.provider.dialects.openai import answer_text
 
-pytestmark = pytest.mark.installation
-
 ASK: Any = [{"role": "user", "content": "Where is the harbour? [[mock tokens=12]]"}]
 SURFACES = [("/api/v1", "openai/gpt-4o"), ("/v1", "kr/gpt4o"), ("/v1", "gpt-4o")]
 on_every_surface = pytest.mark.parametrize(("path", "model"), SURFACES)

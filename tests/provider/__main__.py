@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import signal
+import sys
 from pathlib import Path
 
 import uvloop
@@ -18,7 +19,8 @@ async def _run(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     log = CallLog(options.log, keep=False)
     provider = await serve(log, options.port, parse_behaviour(options.behaviour))
-    print(provider.base_url, flush=True)
+    sys.stdout.write(f"{provider.base_url}\n")
+    sys.stdout.flush()
     await stop.wait()
     log.close()
 

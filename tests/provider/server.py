@@ -91,6 +91,7 @@ class Provider:
         self.faults = Faults()
         self.port = 0
         self.connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
 
     @property
     def base_url(self) -> str:
@@ -122,16 +123,19 @@ class Provider:
             return self.faults.now(behaviour, name, account)
         return behaviour
 
-    async def listen(self, port: int = 0) -> asyncio.Server:
+    async def listen(self, port: int = 0) -> None:
         """Starts to accept connections on 127.0.0.1. Raises OSError where the port is taken."""
-        server = await self.loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=4096)
-        self.port = server.sockets[0].getsockname()[1]
-        return server
+        self._server = await self.loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=4096)
+        self.port = self._server.sockets[0].getsockname()[1]
 
-    def hang_up(self) -> None:
-        """Cuts every connection, idle or not. For the server's own thread."""
-        for connection in list(self.connections):
-            connection.abort()
+    async def close(self) -> None:
+        """Stops listening and cuts every connection, idle or not; returns when the last is gone."""
+        if self._server:
+            self._server.close()
+        while self.connections:
+            for connection in list(self.connections):
+                connection.abort()
+            await asyncio.sleep(0)
 
 
 class _Connection(asyncio.Protocol):
@@ -466,9 +470,8 @@ def running_provider(log_file: Path | None = None, port: int = 0) -> Iterator[Pr
     try:
         yield provider
     finally:
-        provider.gate.open()
-        loop.call_soon_threadsafe(provider.hang_up)
-        loop.call_soon_threadsafe(loop.call_later, 0.01, loop.stop)
-        thread.join(timeout=5)
+        asyncio.run_coroutine_threadsafe(provider.close(), loop).result(timeout=10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=10)
         loop.close()
         log.close()

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.provider.fixtures import provider as provider
+from tests.provider.fixtures import provider
 from tests.workers.line import Line
 from tests.workers.valkey import Valkey
+
+__all__ = ["provider"]
 
 
 @pytest.fixture(scope="session")

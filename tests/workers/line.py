@@ -21,7 +21,18 @@ from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import ids, keys
 from gateway.wire.event import UsageEvent, decode_event, encode_event
-from gateway.wire.frame import ALIVE, CHUNK, FINAL, KEPT, Control, Final, Frame, decode_final, decode_frames, encode_control
+from gateway.wire.frame import (
+    ALIVE,
+    CHUNK,
+    FINAL,
+    KEPT,
+    Control,
+    Final,
+    Frame,
+    decode_final,
+    decode_frames,
+    encode_control,
+)
 from gateway.wire.job import Job, JobTerms, encode_job
 from tests.workers.valkey import Valkey
 from workers.calls import CallWorker
@@ -171,7 +182,7 @@ class Line:
         digits = ids.random_parts()
         sealed_at = (digits[0] + digits[1]).encode()
         wanted = Job(
-            "org", "key", "bizrouter", "chat", body["model"], list(models), {m: terms for m in models}, "v1", stream,
+            "org", "key", "bizrouter", "chat", body["model"], list(models), dict.fromkeys(models, terms), "v1", stream,
             bool(options.get("include_usage")), cast("Any", policy), json.dumps(body).encode(), 100, **job,
         )  # fmt: skip  # the order is the struct's
         placed = await admission.place(

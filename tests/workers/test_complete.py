@@ -2,43 +2,531 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from gateway.catalogue.model import Quantities
+from gateway.catalogue.pricing import charge
+from gateway.credit import admission, running
+from gateway.deployments.deployment import Deployment
+from gateway.wire import ids, keys
+from gateway.wire.event import Attempt, UsageEvent, decode_event
+from gateway.wire.frame import FINAL, KEPT, Control, decode_final
 from tests.provider.dialects.openai import answer_text
 from tests.provider.server import Provider
-from tests.workers.line import Line, chat, deployment, started
+from tests.workers.line import MODEL, START_MICRO, TERMS, Line, chat, deployment, models_with, started
+from workers.calls import CallWorker
+from workers.metering import price_of
 
 pytestmark = pytest.mark.anyio
 
+Start = Callable[..., Awaitable[CallWorker]]
 
-async def test_a_stream_arrives_whole_and_is_charged_to_the_token(line: Line, provider: Provider) -> None:
-    worker = await started(line, [deployment(provider.base_url)])
+
+@pytest.fixture
+async def start(line: Line, provider: Provider) -> AsyncIterator[Start]:
+    """Starts workers; by default with one deployment at the mock."""
+    made: list[CallWorker] = []
+
+    async def begin(deployments: list[Deployment] | None = None, **changes: Any) -> CallWorker:
+        chosen = [deployment(provider.base_url)] if deployments is None else deployments
+        made.append(await started(line, chosen, **changes))
+        return made[-1]
+
+    yield begin
+    for worker in made:
+        await worker.drain(5)
+        await worker.close()
+
+
+def the_event(line: Line) -> UsageEvent:
+    """The one usage event; nothing is held any more."""
+    events = line.events()
+    assert len(events) == 1
+    window = line.window()
+    assert (window.held_micro, window.slots) == (0, 0)
+    assert window.balance_micro == START_MICRO - events[0].micro
+    return events[0]
+
+
+async def test_a_stream_arrives_whole_and_is_charged_to_the_token(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
     job = await line.place(chat("[[mock tokens=40 delay=1ms]]", stream=True, stream_options={"include_usage": True}))
     await worker.run(job)
     heard = await line.ended(job)
     assert heard.content() == answer_text(40)
     assert heard.text.endswith("data: [DONE]\n\n")
-    call = provider.log.calls[0]
-    usage = heard.chunks()[-1]["usage"]
-    event = line.events()[0]
-    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (call.prompt_tokens, call.completion_tokens)
+    chunks = heard.chunks()
+    assert {chunk["id"] for chunk in chunks} == {"chatcmpl-" + job}
+    assert {chunk["model"] for chunk in chunks} == {MODEL}
+    assert len({chunk["created"] for chunk in chunks}) == 1
+    assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}
+    assert chunks[-2]["choices"] == [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]
+    assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    call, event, usage = provider.log.calls[0], the_event(line), chunks[-1]["usage"]
+    exact = charge(
+        Quantities(prompt=call.prompt_tokens, completion=40), price_of(MODEL, TERMS), Decimal(TERMS.rate)
+    )
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (call.prompt_tokens, 40)
+    assert Decimal(usage["cost_krw"]) == Decimal(event.won) == exact.exact
     assert usage["cost_krw"] == event.won
-    assert line.window().held_micro == 0 and line.window().slots == 0
-    await worker.close()
+    assert Decimal(usage["cost_usd"]) * Decimal(TERMS.rate) == exact.exact
+    assert event.micro == exact.micro
+    assert (event.outcome, event.estimated, event.finish_reason) == ("complete", False, "stop")
+    assert event.job == job
+    attempt = event.attempts[0]
+    assert attempt.upstream_id == call.id
+    assert attempt.client_request_id == call.client_request_id == f"{job}.1.1"
+    assert (attempt.billed, attempt.status, attempt.reason) == (True, 200, "ok")
 
 
-async def test_a_whole_answer_keeps_the_providers_fields_under_our_id(line: Line, provider: Provider) -> None:
-    worker = await started(line, [deployment(provider.base_url)])
+async def test_usage_that_was_not_asked_for_stays_out_of_the_stream(line: Line, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock tokens=3]]", stream=True))
+    await worker.run(job)
+    assert all("usage" not in chunk for chunk in (await line.ended(job)).chunks())
+    assert the_event(line).tokens.completion == 3
+
+
+async def test_a_whole_answer_keeps_the_providers_fields_under_our_id(line: Line, start: Start) -> None:
+    worker = await start()
     job = await line.place(chat("[[mock tokens=3]]"))
     await worker.run(job)
     final = (await line.ended(job)).final
     assert final is not None and final.status == 200
     answer = json.loads(final.body)
     assert answer["id"] == "chatcmpl-" + job
-    assert answer["model"] == "openai/gpt-4o"
+    assert answer["model"] == MODEL
     assert answer["system_fingerprint"] == "fp_mock"
     assert answer["choices"][0]["message"]["content"] == answer_text(3)
-    assert answer["usage"]["cost_krw"] == line.events()[0].won
-    await worker.close()
+    assert answer["choices"][0]["message"]["annotations"] == []
+    assert answer["usage"]["cost_krw"] == the_event(line).won
+    assert final.headers == {"x-wonrouter-attempts": "1"}
+
+
+async def test_every_choice_of_a_stream_opens_and_ends(line: Line, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock tokens=4]]", stream=True, n=2))
+    await worker.run(job)
+    choices = [choice for chunk in (await line.ended(job)).chunks() for choice in chunk["choices"]]
+    for index in (0, 1):
+        mine = [choice for choice in choices if choice["index"] == index]
+        assert mine[0]["delta"]["role"] == "assistant"
+        assert mine[-1]["finish_reason"] == "stop"
+        assert "".join(choice["delta"].get("content") or "" for choice in mine) == answer_text(4)
+
+
+async def test_an_upstream_that_must_be_streamed_is_collected(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start(models=models_with(MODEL, quirks={"stream_only": True}))
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    job = await line.place(chat("[[mock]] 안녕", tools=tools, tool_choice="required"))
+    await worker.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None
+    choice = json.loads(final.body)["choices"][0]
+    assert provider.log.calls[0].stream
+    assert choice["finish_reason"] == "tool_calls"
+    call = choice["message"]["tool_calls"][0]
+    assert call["function"]["name"] == "f"
+    assert json.loads(call["function"]["arguments"]) == {"echo": "[[mock]] 안녕"}
+
+
+async def test_a_cancel_closes_the_provider_and_charges_what_was_delivered(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    worker = await start()
+    provider.gate.close()
+    job = await line.place(chat("가나다라 [[mock tokens=20 gate=5]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "4 " in line.of(job).text)
+    assert await admission.cancel(line.redis, job) == "asked"
+    await run
+    event = the_event(line)
+    call = await asyncio.to_thread(lambda: provider.log.wait_for(lambda calls: calls[0].closed_early)[0])
+    assert (event.outcome, event.estimated) == ("cancelled", True)
+    assert event.tokens.completion == call.completion_tokens == 5
+    assert 0 < event.tokens.prompt <= call.prompt_tokens
+    assert event.attempts[0].reason == "cancelled"
+
+
+async def test_a_cancel_before_the_first_token_costs_nothing(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    provider.gate.close()
+    job = await line.place(chat("[[mock gate=0]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await asyncio.to_thread(provider.log.wait_for, lambda _: provider.gate.waiting)
+    await line.ask(worker.id, Control("cancel", job))
+    await run
+    event = the_event(line)
+    assert (event.outcome, event.micro, event.won, event.parts) == ("cancelled", 0, "0", [])
+
+
+async def test_frames_are_sent_again_from_any_number_even_after_the_end(line: Line, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock tokens=6 delay=5ms]]", stream=True))
+    await worker.run(job)
+    heard = await line.ended(job)
+    sent = [frame for frame in heard.frames if frame.kind in (0, FINAL)]
+    assert [frame.seq for frame in sent] == list(range(len(sent)))
+    before = len(heard.frames)
+    await line.ask(worker.id, Control("resend", job, 2, keys.reply("test")))
+    await line.until(lambda: len(line.of(job).frames) >= before + len(sent) - 2)
+    assert [f for f in line.of(job).frames[before:] if f.kind != 3] == sent[2:]
+
+
+async def test_a_worker_that_lost_its_lease_writes_and_publishes_nothing_more(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    worker = await start(heartbeat_s=0.5)
+    provider.gate.close()
+    job = await line.place(chat("[[mock tokens=20 gate=5]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "4 " in line.of(job).text)
+    line.valkey.client.zadd(keys.LEASES, {job: 1})  # as if it had been silent for its whole lease
+    second = await running.claim(line.redis, job, "another", 60_000)
+    assert isinstance(second, running.Claim)
+    assert second.epoch == 2
+    await run
+    assert line.events() == []
+    frames = [frame for frame in line.of(job).frames if frame.kind != 3]
+    assert all(frame.kind != FINAL for frame in frames)
+    call = await asyncio.to_thread(lambda: provider.log.wait_for(lambda calls: calls[0].closed_early)[0])
+    assert call.completion_tokens == 5
+
+
+async def test_the_next_worker_lists_the_attempts_of_the_one_that_died(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    first = await start(heartbeat_s=0.5)
+    provider.gate.close()
+    job = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
+    run = asyncio.create_task(first.run(job))
+    await asyncio.to_thread(provider.log.wait_for, lambda _: provider.gate.waiting)
+    line.valkey.client.zadd(keys.LEASES, {job: 1})
+    second = await start()
+    again = asyncio.create_task(second.run(job))
+    await asyncio.to_thread(provider.log.wait_for, lambda calls: len(calls) == 2)
+    provider.gate.open()
+    await asyncio.gather(run, again)
+    event = the_event(line)
+    assert (await line.ended(job)).content() == answer_text(3)
+    told = [(a.epoch, a.client_request_id, a.reason, a.billed) for a in event.attempts]
+    assert told == [(1, f"{job}.1.1", "worker_lost", False), (2, f"{job}.2.1", "ok", True)]
+
+
+async def test_an_epoch_without_a_record_is_listed_all_the_same(line: Line, start: Start) -> None:
+    job = await line.place(chat("[[mock tokens=3]]"))
+    await running.claim(line.redis, job, "dead", 0)
+    worker = await start()
+    await worker.run(job)
+    told = [(a.epoch, a.client_request_id, a.reason) for a in the_event(line).attempts]
+    assert told == [(1, f"{job}.1.1", "worker_lost"), (2, f"{job}.2.1", "ok")]
+
+
+async def test_attempts_reach_redis_before_the_provider_has_answered(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    worker = await start(heartbeat_s=30.0)
+    provider.gate.close()
+    job = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await asyncio.to_thread(provider.log.wait_for, lambda _: provider.gate.waiting)
+    async with asyncio.timeout(5):
+        while not line.valkey.client.hget("wr:j:" + job, "att"):
+            await asyncio.sleep(0.01)
+    provider.gate.open()
+    await run
+
+
+async def test_a_dead_workers_checkpoint_is_charged_as_estimated(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    provider.gate.close()
+    job = await line.place(chat("hello there [[mock tokens=20 gate=7]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    async with asyncio.timeout(5):
+        while not (raw := line.valkey.client.hget("wr:j:" + job, "ck")):
+            await asyncio.sleep(0.01)
+    checkpoint = decode_event(raw)
+    assert (checkpoint.estimated, checkpoint.outcome, checkpoint.tokens.completion) == (True, "expired", 7)
+    assert 0 < checkpoint.tokens.prompt <= provider.log.calls[0].prompt_tokens
+    assert int(line.valkey.client.hget("wr:j:" + job, "ckm")) == checkpoint.micro > 0
+    assert checkpoint.attempts[0].upstream_id == provider.log.calls[0].id
+    run.cancel()
+
+
+async def test_nobody_listening_ends_the_call(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    provider.gate.close()
+    job = await line.place(chat("[[mock tokens=20 gate=5]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "4 " in line.of(job).text)
+    await line.deafen()
+    async with asyncio.timeout(10):
+        await run
+    event = the_event(line)
+    assert (event.outcome, event.error, event.tokens.completion) == ("cancelled", "nobody_listened", 5)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "source"),
+    [
+        ("error=400", 400, "provider"),
+        ("error=429", 429, "provider"),
+        ("error=500", 500, "provider"),
+        ("error=503", 503, "provider"),
+        ("error=401", 502, "gateway"),
+        ("error=402", 502, "gateway"),
+        ("error=403", 502, "gateway"),
+        ("garbage", 502, "gateway"),
+        ("cut=0", 502, "gateway"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_failure_before_the_first_token_is_told_truthfully_and_costs_nothing(
+    line: Line, start: Start, behaviour: str, status: int, source: str, stream: bool
+) -> None:
+    worker = await start()
+    job = await line.place(chat(f"[[mock {behaviour}]]", stream=stream))
+    await worker.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None
+    assert (final.status, final.source, final.charged) == (status, source, False)
+    error = json.loads(final.body)["error"]
+    if source == "provider":
+        assert error["message"] == f"mock error {status}"
+    else:
+        assert error["code"] == "provider_unavailable"
+    event = the_event(line)
+    assert (event.outcome, event.micro, event.tokens.prompt, event.parts) == ("failed", 0, 0, [])
+    assert all(not attempt.billed for attempt in event.attempts)
+
+
+async def test_an_error_of_one_deployment_is_another_deployments_answer(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    broken = deployment(provider.base_url, "broken", upstream_model="gpt-4o@error=500", api_key="sk-broken")
+    worker = await start([broken, deployment(provider.base_url, "sound")])
+    for _ in range(2):  # whichever comes first
+        job = await line.place(chat("[[mock tokens=2]] hi", stream=True))
+        line.valkey.client.delete(keys.USAGE)
+        await worker.run(job)
+        assert (await line.ended(job)).final is not None
+    reasons = [[(a.deployment, a.reason, a.billed) for a in event.attempts] for event in line.events()]
+    assert all(attempts[-1][1] in ("ok",) or attempts[-1][0] == "sound" for attempts in reasons)
+
+
+async def test_a_blip_is_retried_once_on_the_only_deployment(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock error=500]]"))
+    await worker.run(job)
+    event = the_event(line)
+    assert [a.client_request_id for a in event.attempts] == [f"{job}.1.1", f"{job}.1.2"]
+    assert [a.reason for a in event.attempts] == ["server", "server"]
+
+
+async def test_a_bad_request_is_never_sent_twice(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start([deployment(provider.base_url, "a"), deployment(provider.base_url, "b")])
+    job = await line.place(chat("[[mock error=400]]"))
+    await worker.run(job)
+    assert len(provider.log.calls) == 1
+
+
+@pytest.mark.parametrize("behaviour", ["cut=5", "stall=5"])
+async def test_an_answer_that_breaks_off_is_an_error_and_never_an_end(
+    line: Line, provider: Provider, start: Start, behaviour: str
+) -> None:
+    worker = await start(idle_timeout_s=0.3)
+    job = await line.place(chat(f"hello [[mock tokens=20 delay=2ms {behaviour}]]", stream=True))
+    await worker.run(job)
+    heard = await line.ended(job)
+    final = heard.final
+    assert final is not None
+    assert (final.status, final.charged) == (502, True)
+    assert json.loads(final.body)["error"]["code"] == "stream_interrupted"
+    assert "[DONE]" not in heard.text
+    assert '"finish_reason":"' not in heard.text
+    event = the_event(line)
+    assert (event.outcome, event.estimated, event.tokens.completion) == ("failed", True, 5)
+    assert event.attempts[-1].reason in ("cut", "stalled")
+
+
+async def test_silence_before_the_first_token_ends_in_time(line: Line, start: Start) -> None:
+    worker = await start(first_token_timeout_s=0.3)
+    job = await line.place(chat("[[mock stall=0]]", stream=True))
+    await worker.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None and final.status == 502
+    assert [a.reason for a in the_event(line).attempts] == ["timeout"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_missing_usage_is_estimated_in_the_customers_favour(
+    line: Line, provider: Provider, start: Start, stream: bool
+) -> None:
+    worker = await start()
+    job = await line.place(chat("안녕하세요 여러분 [[mock tokens=30 usage=false]]", stream=stream))
+    await worker.run(job)
+    event, call = the_event(line), provider.log.calls[0]
+    assert event.estimated
+    assert 0 < event.tokens.prompt <= call.prompt_tokens
+    assert 0 < event.tokens.completion <= call.completion_tokens
+    assert event.micro > 0
+
+
+async def test_a_strict_charge_never_passes_its_hold(line: Line, start: Start) -> None:
+    worker = await start()
+    one_token_micro = 14_006_000_000 // 1_000_000  # 10 USD per 1M x 1400.60 won
+    job = await line.place(
+        chat("[[mock tokens=50]]"), policy="strict", cap=50, input_micro=1_000, unit_micro=one_token_micro // 10
+    )
+    await worker.run(job)
+    event = the_event(line)
+    assert event.micro <= 1_000 + 50 * (one_token_micro // 10)
+    assert Decimal(event.loss_won) > 0
+    assert Decimal(event.won) == sum(Decimal(part.won) for part in event.parts)
+    part = event.parts[0]
+    usd = part.prompt * Decimal(part.input_usd) + part.completion * Decimal(part.output_usd)
+    assert Decimal(part.won) == usd * Decimal(part.rate) / 1_000_000
+    final = (await line.ended(job)).final
+    assert final is not None
+    assert json.loads(final.body)["usage"]["cost_krw"] == event.won
+
+
+async def test_a_strict_cap_is_always_sent(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock tokens=500]]", stream=True), policy="strict", cap=20)
+    await worker.run(job)
+    assert provider.log.calls[0].completion_tokens == 20
+    assert the_event(line).finish_reason == "length"
+
+
+async def test_an_optimistic_hold_grows_with_its_answer(line: Line, start: Start) -> None:
+    worker = await start(models=models_with(MODEL, default_output_cap=100))
+    job = await line.place(chat("[[mock tokens=300 delay=1ms]]", stream=True), cap=100)
+    await worker.run(job)
+    assert (await line.ended(job)).content() == answer_text(300)
+    assert the_event(line).tokens.completion == 300
+
+
+async def test_a_refused_extension_ends_the_answer_with_its_reason(line: Line, start: Start) -> None:
+    worker = await start(models=models_with(MODEL, default_output_cap=40))
+    job = await line.place(chat("[[mock tokens=3000 delay=1ms]]", stream=True), cap=40)
+    line.valkey.client.hset("wr:j:" + job, "lim", "1 0 -1")  # the month's limit is reached meanwhile
+    await worker.run(job)
+    heard = await line.ended(job)
+    last = heard.chunks()[-1]
+    assert last["choices"][0]["finish_reason"] == "length"
+    assert last["wonrouter"]["warnings"][0]["code"] == "credit_limit_exceeded"
+    event = the_event(line)
+    assert event.estimated
+    assert 40 <= event.tokens.completion < 3000
+
+
+async def test_a_large_answer_goes_through_its_key(line: Line, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock tokens=40 pad=10000]]"))
+    await worker.run(job)
+    heard = await line.ended(job)
+    assert [f.kind for f in heard.frames if f.kind != 3] == [KEPT]
+    kept = line.valkey.client.get(keys.kept(job))
+    final = decode_final(line.sealer.open(kept, ids.place_of(job)))
+    assert json.loads(final.body)["choices"][0]["message"]["content"] == answer_text(40, 10000)
+
+
+async def test_a_model_without_a_deployment_says_what_to_configure(line: Line, start: Start) -> None:
+    worker = await start([])
+    job = await line.place(chat("hi"))
+    await worker.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None and final.status == 503
+    assert "deployments apply" in json.loads(final.body)["error"]["message"]
+    assert the_event(line).micro == 0
+
+
+async def test_domestic_only_jobs_never_leave_the_country(line: Line, provider: Provider, start: Start) -> None:
+    abroad = deployment(provider.base_url, "abroad")
+    home = deployment(provider.base_url, "home", domestic=True)
+    worker = await start([abroad, home])
+    for _ in range(4):
+        job = await line.place(chat("[[mock tokens=1]]"), domestic_only=True)
+        await worker.run(job)
+    assert {event.deployment for event in line.events()} == {"home"}
+
+
+async def test_a_job_claimed_too_often_tells_its_client(line: Line, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("hi"))
+    for _ in range(running.MOST_EPOCHS):
+        await running.claim(line.redis, job, "dying", 0)
+    await worker.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None and final.status == 500
+    assert len(line.events()) == 1
+
+
+async def test_an_unreadable_job_is_ended_free_of_charge(line: Line, start: Start) -> None:
+    worker = await start()
+    job = await line.place(chat("hi"))
+    line.valkey.client.set("wr:b:" + job, b"\x01 not sealed by anybody we know", keepttl=True)
+    await worker.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None and final.status == 500
+    assert line.rows()[0][b"micro"] == b"0"
+    assert line.window().slots == 0
+
+
+async def test_heartbeats_name_the_worker_and_the_last_number(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    provider.gate.close()
+    job = await line.place(chat("[[mock tokens=9 gate=4]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: any(frame.seq >= 0 for frame in line.alive(job)))
+    frame = line.alive(job)[-1]
+    assert frame.data.decode() == worker.id
+    assert frame.seq == max(f.seq for f in line.of(job).frames if f.kind == 0)
+    provider.gate.open()
+    await run
+
+
+async def test_a_drained_worker_hands_unanswered_calls_to_another(line: Line, provider: Provider, start: Start) -> None:
+    first = await start()
+    provider.gate.close()
+    quiet = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
+    speaking = await line.place(chat("[[mock tokens=9 gate=4]]", stream=True))
+    runs = [asyncio.create_task(first.run(job)) for job in (quiet, speaking)]
+    await line.until(lambda: "3 " in line.of(speaking).text)
+    line.valkey.client.delete(keys.CALL_QUEUE)
+    await first.drain(0.0)
+    await asyncio.gather(*runs)
+    assert line.valkey.client.llen(keys.CALL_QUEUE) == 1
+    provider.gate.open()
+    second = await start()
+    await second.run(quiet)
+    assert (await line.ended(quiet)).content() == answer_text(3)
+    final = (await line.ended(speaking)).final
+    assert final is not None and (final.status, final.charged) == (503, True)
+    assert {event.job for event in line.events()} == {quiet, speaking}
+
+
+async def test_a_thousand_streams_run_at_once_on_one_worker(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start(lease_s=20.0, heartbeat_s=0.5)
+    provider.gate.close()
+    jobs = [await line.place(chat("[[mock tokens=4 gate=2]]", stream=True)) for _ in range(1000)]
+    runs = [asyncio.create_task(worker.run(job)) for job in jobs]
+    await line.until(lambda: all("1 " in line.of(job).text for job in jobs), 30)
+    assert provider.gate.waiting == 1000
+    provider.gate.open()
+    await asyncio.gather(*runs)
+    assert all([(await line.ended(job)).content() == answer_text(4) for job in jobs])
+    assert len(line.events()) == 1000
+    assert line.window().slots == 0
+
+
+def test_attempts_are_told_in_the_order_of_their_epochs() -> None:
+    attempts = [Attempt(2, 1, MODEL, "d", "p", "x", 0), Attempt(1, 1, MODEL, "d", "p", "y", 0)]
+    assert sorted(attempts, key=lambda a: (a.epoch, a.n))[0].client_request_id == "y"

@@ -34,7 +34,18 @@ FailureKind = Literal[
 `cut`, `stalled`: the answer broke off or fell silent. `unreadable`: not what the dialect allows."""
 
 RETRYABLE: frozenset[FailureKind] = frozenset(
-    {"rate_limited", "overloaded", "server", "connect", "timeout", "cut", "stalled", "unreadable", "credentials", "not_found"}
+    {
+        "rate_limited",
+        "overloaded",
+        "server",
+        "connect",
+        "timeout",
+        "cut",
+        "stalled",
+        "unreadable",
+        "credentials",
+        "not_found",
+    }
 )
 """Another deployment may well answer. The others are about the request itself and would fail anywhere."""
 

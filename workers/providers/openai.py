@@ -33,7 +33,16 @@ EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty", "verbosity", "re
 """Documented as ignored where the model does not know them; every other field passes through."""
 
 _CAPS = ("max_tokens", "max_completion_tokens")
-_CONTENT_KEYS = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "images", "audio", "function_call")
+_CONTENT_KEYS = (
+    "content",
+    "tool_calls",
+    "reasoning_content",
+    "reasoning",
+    "refusal",
+    "images",
+    "audio",
+    "function_call",
+)
 _encode = msgspec.json.Encoder().encode
 _TRUE = msgspec.Raw(b"true")
 
@@ -186,7 +195,9 @@ class _StreamReader:
             if self._finished:
                 events.append(Done())
             else:
-                self._fail(events, ProviderFailure(kind="cut", message="the stream ended without an answer", status=200))
+                self._fail(
+                    events, ProviderFailure(kind="cut", message="the stream ended without an answer", status=200)
+                )
             return
         try:
             chunk = _chunk(data)
@@ -209,9 +220,7 @@ class _StreamReader:
                 choice.finish_reason = None
             if choice.finish_reason is not None:
                 self._finished = True
-            events.append(
-                Delta(choice.index, delta, choice.finish_reason, choice.logprobs, bears_content(delta))
-            )
+            events.append(Delta(choice.index, delta, choice.finish_reason, choice.logprobs, bears_content(delta)))
         usage = bytes(chunk.usage)
         if usage != b"null":
             tokens = self._read_usage(usage)

@@ -36,7 +36,9 @@ def _tokens(usage: Mapping[str, Any], fold_reasoning: bool) -> Tokens | None:
         return None
     inputs, outputs = _table(usage, "prompt_tokens_details"), _table(usage, "completion_tokens_details")
     reasoning = _count(outputs, "reasoning_tokens") or 0
-    cached = _count(inputs, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cached_tokens")
+    cached = (
+        _count(inputs, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cached_tokens")
+    )
     q = Quantities.clamped(
         prompt or 0,
         (completion or 0) + (reasoning if fold_reasoning else 0),

@@ -93,7 +93,13 @@ class _Answer:
         if self.tool:
             message = {"role": "assistant", "content": None, "tool_calls": [self._call(0, json.dumps({"text": text}))]}
         choices = [{"index": i, "message": message, "finish_reason": self.finish} for i in range(self.n)]
-        return {"id": self.id, "object": "chat.completion", "model": self.model, "choices": choices, "usage": self.usage}
+        return {
+            "id": self.id,
+            "object": "chat.completion",
+            "model": self.model,
+            "choices": choices,
+            "usage": self.usage,
+        }
 
     def _call(self, index: int, arguments: str) -> dict[str, Any]:
         function = {"name": self.tool, "arguments": arguments}
@@ -109,7 +115,11 @@ class _Answer:
         pieces = _argument_pieces(self.words) if self.tool else self.words
         for piece in pieces:
             for choice in range(self.n):
-                delta = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} if self.tool else {"content": piece}
+                delta = (
+                    {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+                    if self.tool
+                    else {"content": piece}
+                )
                 yield self._event([{"index": choice, "delta": delta, "finish_reason": None}])
         for choice in range(self.n):
             yield self._event([{"index": choice, "delta": {}, "finish_reason": self.finish}])

@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.catalogue.model import Model
 from gateway.deployments.deployment import Deployment
+from gateway.deployments.providers import dialect_of
 from gateway.wire.job import Job
 from workers.providers.base import Adapter
 from workers.providers.dialects import adapter
@@ -32,8 +33,7 @@ def candidates(
     found: list[list[Candidate]] = []
     for model_id in job.models:
         model = models.get(model_id)
-        speaker = adapter(model.quirks.dialect) if model is not None else None
-        if model is None or speaker is None or model_id not in job.terms:
+        if model is None or model_id not in job.terms:
             continue
         permitted = [
             Candidate(model, deployment, speaker)
@@ -41,6 +41,7 @@ def candidates(
             if deployment.weight > 0
             and (deployment.domestic or not job.domestic_only)
             and (deployment.no_training or not job.no_training)
+            and (speaker := adapter(dialect_of(deployment, model))) is not None
         ]
         if permitted:
             found.append(permitted)

@@ -71,7 +71,7 @@ def up(folder: str, *numbers: str) -> None:
 
     here = Path(__file__).resolve()
     api, workers = (int(number) for number in numbers or ("1", "1"))
-    steps = Preparations(ensure_demo=demo, apply_provider_keys=lambda *_: None)
+    steps = Preparations(ensure_demo=demo, apply_provider_keys=lambda *_: None, await_demo=lambda *_: None)
     program = (sys.executable, str(here))
     options = Options(state=Path(folder), port=0, api=api, workers=workers, program=program, preparations=steps)
     Supervisor(options, announce_json).run()

@@ -59,7 +59,8 @@ CREATE TABLE usage (
     settled_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     trace TEXT,
     CONSTRAINT pk_usage PRIMARY KEY (month, job),
-    CONSTRAINT ck_usage_month_of_job CHECK (to_char(uuid_extract_timestamp(job) AT TIME ZONE 'Asia/Seoul', 'YYYYMM') IS NOT DISTINCT FROM month),
+    CONSTRAINT ck_usage_month_of_job
+        CHECK (to_char(uuid_extract_timestamp(job) AT TIME ZONE 'Asia/Seoul', 'YYYYMM') IS NOT DISTINCT FROM month),
     CONSTRAINT ck_usage_charge CHECK (won >= 0 AND loss_won >= 0 AND micro = ceil(won * 1000000)),
     CONSTRAINT ck_usage_outcome CHECK (outcome IN ('complete', 'cancelled', 'failed', 'expired', 'voided'))
 ) PARTITION BY LIST (month);
@@ -70,7 +71,9 @@ CREATE TABLE account (
     kind TEXT NOT NULL,
     CONSTRAINT pk_account PRIMARY KEY (id),
     CONSTRAINT uq_account_org_kind UNIQUE NULLS NOT DISTINCT (org, kind),
-    CONSTRAINT ck_account_kind CHECK (CASE WHEN org IS NULL THEN kind IN ('vat_payable', 'cash_clearing', 'rounding') ELSE kind IN ('wallet', 'unbilled', 'receivable', 'revenue', 'promo', 'loss_unbilled') END)
+    CONSTRAINT ck_account_kind CHECK (CASE
+        WHEN org IS NULL THEN kind IN ('vat_payable', 'cash_clearing', 'rounding')
+        ELSE kind IN ('wallet', 'unbilled', 'receivable', 'revenue', 'promo', 'loss_unbilled') END)
 );
 CREATE TABLE ledger_transaction (
     id UUID NOT NULL,
@@ -86,7 +89,8 @@ CREATE TABLE ledger_transaction (
     CONSTRAINT ck_ledger_transaction_job CHECK ((kind = 'usage') = (job IS NOT NULL) AND (job IS NULL OR job = id))
 );
 CREATE INDEX ix_ledger_transaction_month_org ON ledger_transaction (month, org);
-CREATE UNIQUE INDEX uq_ledger_transaction_reference ON ledger_transaction (org, kind, reference) WHERE reference IS NOT NULL;
+CREATE UNIQUE INDEX uq_ledger_transaction_reference ON ledger_transaction (org, kind, reference)
+    WHERE reference IS NOT NULL;
 CREATE TABLE entry (
     id BIGINT GENERATED ALWAYS AS IDENTITY,
     txn UUID NOT NULL,

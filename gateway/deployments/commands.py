@@ -1,0 +1,84 @@
+"""`wonrouter deployments apply FILE | list`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from gateway.db import connect
+from gateway.deployments import store
+from gateway.deployments.change import apply as apply_text
+from gateway.deployments.deployment import Deployment
+from gateway.deployments.file import MistakesInFile
+from gateway.installation import NoInstallationError, find
+
+_COLUMNS = ("model", "provider", "upstream_model", "weight", "region", "base_url", "id")
+
+
+@click.group()
+def deployments() -> None:
+    """The provider accounts through which models are reached."""
+
+
+@deployments.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def apply(file: Path, *, as_json: bool) -> None:
+    """Makes FILE (TOML, tables [[deployment]]) the whole of what files say; in force within a second.
+
+    Keys are written as env:NAME and read from this command's environment.
+    """
+    try:
+        there = find()
+        done = apply_text(there.database_url, there.redis_url, there.secret, file.read_text("utf-8"), os.environ)
+    except NoInstallationError as missing:
+        raise click.ClickException(str(missing)) from missing
+    except (MistakesInFile, UnicodeDecodeError) as mistakes:
+        raise click.ClickException(f"{file}: nothing was changed\n{mistakes}") from mistakes
+    if as_json:
+        click.echo(json.dumps({"applied": [_public(d) for d in done.deployments], "told": done.told}))
+        return
+    click.echo(f"{len(done.deployments)} deployments are in force from {file}.")
+    if not done.told:
+        click.echo("Redis could not be reached to tell the running processes; they see the change within 5 s.")
+
+
+@deployments.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+def list_(*, as_json: bool) -> None:
+    """Shows every deployment that is stored; keys are never shown."""
+    try:
+        there = find()
+    except NoInstallationError as missing:
+        raise click.ClickException(str(missing)) from missing
+    engine = connect.engine(there.database_url, pool_size=1)
+    try:
+        stored = store.listed(engine)
+    finally:
+        engine.dispose()
+    rows = [{**_public(item.deployment), "source": item.source} for item in stored]
+    if as_json:
+        click.echo(json.dumps(rows))
+    elif not rows:
+        click.echo("No deployments. Add some with `wonrouter deployments apply FILE`.")
+    else:
+        for row in rows:
+            click.echo("  ".join(str(row[name] if row[name] is not None else "-") for name in (*_COLUMNS, "source")))
+
+
+def _public(deployment: Deployment) -> dict[str, object]:
+    return {
+        "id": deployment.id,
+        "model": deployment.model,
+        "provider": deployment.provider,
+        "base_url": deployment.base_url,
+        "upstream_model": deployment.upstream_model,
+        "weight": deployment.weight,
+        "region": deployment.region,
+        "domestic": deployment.domestic,
+        "no_training": deployment.no_training,
+        "options": {name: value for name, value in deployment.options.items() if not name.startswith("header.")},
+    }
