@@ -5,7 +5,8 @@ A behaviour is written as `name=value` pairs, separated by blanks or commas:
     tokens=100 delay=10ms first=50ms
 
 and is taken, later ones winning, from
-1. the server's default (`provider.behaviour`) and its entry for the model (`provider.models["gpt-4o"]`);
+1. the server's default (`provider.behaviour`), its entry for the model (`provider.models["gpt-4o"]`) or for the
+   account (`provider.accounts["key1"]`, the last four characters of the API key: a deployment); the account wins;
 2. the model name after an `@`: `gpt-4o@tokens=100,delay=10ms` (a deployment's `upstream_model` can carry it);
 3. the last message's text, between `[[mock` and `]]`: reaches the mock through any gateway;
 4. the header `x-mock`, for direct callers.
@@ -31,12 +32,32 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Answer with this HTTP status and an error body instead."""
     retry_after: float = 0.0
     """`Retry-After` of that error."""
+    refuse: str = ""
+    """Refuse in the dialect's own words: `context` (too long), `policy` (its content), `key` (our key is wrong),
+    `balance` (our account is empty), `overloaded`."""
+    times: int = 0
+    """The faults happen to the first so many calls of a model and account only. 0: to all."""
+    down: float = 0.0
+    """Connections are reset for this long, counted from the first call of the model and account."""
     cut: int = -1
     """Drop the connection after this many tokens of the call (0: before the status line)."""
     stall: int = -1
     """Send nothing more after this many tokens, and keep the connection open."""
     gate: int = -1
     """Wait, after this many tokens, until `provider.gate` is open (0: before the status line)."""
+    fail_at: int = -1
+    """Send an error event after this many tokens, and end."""
+    unreadable: int = -1
+    """Send an event that is not JSON before this token."""
+    ending: str = ""
+    """`none`: the stream ends after the last token without a word. `bare`: it tells why it ended, but the dialect's
+    last event (`[DONE]`, `message_stop`) is missing."""
+    ping: int = 0
+    """A keep-alive in the dialect's way before every so many tokens."""
+    split: int = 0
+    """Write so many bytes a chunk, whatever they cut in two."""
+    gzip: bool = False
+    """Compress the body."""
     garbage: bool = False
     """Answer 200 with a body that is not JSON."""
     usage: bool = True
@@ -45,8 +66,28 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`prompt_tokens_details.cached_tokens`, at most the prompt."""
     reasoning: int = 0
     """`completion_tokens_details.reasoning_tokens`, at most the completion."""
+    think: int = 0
+    """Reasoning tokens that are sent before the content, and counted as completion and as reasoning."""
     tool: str = ""
     """Call this tool. Without it a tool is called where `tool_choice` demands one."""
+    calls: int = 1
+    """How many parallel calls of the tool (Anthropic, Gemini)."""
+    noargs: bool = False
+    """The tool is called without arguments (Anthropic, Gemini)."""
+    images: int = 0
+    """Pictures after the text (Gemini), of 1290 tokens each."""
+    finish: str = ""
+    """The provider's own finish reason instead of the natural one."""
+    block: bool = False
+    """The prompt is blocked (Gemini)."""
+    cache_write: int = 0
+    """Tokens written to the 5-minute cache (Anthropic), beside `cached` of the prompt."""
+    cache_write_1h: int = 0
+    """The same for the 1-hour cache."""
+    searches: int = 0
+    """Web searches in the usage (Perplexity, Anthropic)."""
+    flavour: str = ""
+    """How an OpenAI-compatible provider differs: xai, deepseek, perplexity, zai, moonshot, minimax, upstage, tags."""
 
 
 DEFAULT = Behaviour()

@@ -36,6 +36,12 @@ class Plan(msgspec.Struct):
     head: bytes = b""
     piece: Callable[[int], bytes] = lambda _: b""
     tail: bytes = b""
+    last: bytes = b""
+    """The dialect's last event, part of a whole stream's end after `tail`."""
+    ping: bytes = b": keep-alive\n\n"
+    unreadable: bytes = b'data: {"id":"broken\n\n'
+    error_event: bytes = b""
+    content_type: str = "text/event-stream; charset=utf-8"
 
 
 Choose = Callable[[str, str, str], Behaviour]

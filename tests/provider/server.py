@@ -6,9 +6,11 @@ It owns time (delays, the gate), faults (cuts, stalls) and the log; the bytes co
 import asyncio
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import cast
@@ -17,12 +19,28 @@ import httptools
 import uvloop
 
 from tests.provider.behaviour import DEFAULT, Behaviour, directive_in, parse_behaviour
+from tests.provider.control import PREFIX, control
+from tests.provider.dialects.anthropic import Anthropic
+from tests.provider.dialects.google import Google
 from tests.provider.dialects.openai import OpenAI
+from tests.provider.faults import Faults
 from tests.provider.log import Call, CallLog
 from tests.provider.plan import Dialect, Plan, Request
 
 _KEPT_HEADERS = frozenset((b"authorization", b"x-api-key", b"x-goog-api-key", b"x-mock", b"x-client-request-id"))
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
+
+
+def _status_line(status: int) -> str:
+    """Some providers' statuses are in no standard (529)."""
+    return _STATUS_LINES.get(status) or f"HTTP/1.1 {status} Provider Status\r\n"
+
+
+def account_of(request: Request) -> str:
+    """The last four characters of the API key, wherever the dialect puts it."""
+    headers = request.headers
+    key = headers.get("authorization") or headers.get("x-api-key") or headers.get("x-goog-api-key") or ""
+    return key[-4:]
 
 
 class Gate:
@@ -68,6 +86,9 @@ class Provider:
         """What every call gets where nothing more specific is said."""
         self.models: dict[str, Behaviour] = {}
         """The same for single models, by upstream name."""
+        self.accounts: dict[str, Behaviour] = {}
+        """The same for single deployments, by the last four characters of their API key."""
+        self.faults = Faults()
         self.port = 0
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -77,13 +98,29 @@ class Provider:
         """What an SDK's `base_url` or a deployment's takes."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def choose(self, model: str, text: str, header: str) -> Behaviour:
+    @property
+    def native_url(self) -> str:
+        """The same for the native dialects, which bring their version along."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def reset(self) -> None:
+        """Default behaviour, no faults counted, an open gate, an empty log."""
+        self.behaviour = DEFAULT
+        self.models.clear()
+        self.accounts.clear()
+        self.faults.clear()
+        self.log.clear()
+        self.gate.open()
+
+    def choose(self, model: str, text: str, header: str, account: str = "") -> Behaviour:
         """The behaviour for a call; behaviour.py tells the order. Raises ValueError for a misspelt one."""
         name, _, suffix = model.partition("@")
-        behaviour = self.models.get(name, self.behaviour)
+        behaviour = self.accounts.get(account) or self.models.get(name, self.behaviour)
         for words in (suffix, directive_in(text) if "[[mock " in text else "", header):
             if words:
                 behaviour = parse_behaviour(words, behaviour)
+        if behaviour.times or behaviour.down:
+            return self.faults.now(behaviour, name, account)
         return behaviour
 
     async def listen(self, port: int = 0) -> None:
@@ -165,12 +202,21 @@ class _Connection(asyncio.Protocol):
     def _next(self) -> None:
         request, keep_alive = self._queue.popleft()
         provider = self._provider
+        if request.path.startswith(PREFIX):
+            self._begin(control(provider, request), request, keep_alive, "")
+            return
         for dialect in provider.dialects:
             if dialect.matches(request):
-                self._answer = _Answer(self, provider, dialect.plan(request, provider.choose), request, keep_alive)
-                self._answer.begin()
+                account = account_of(request)
+                plan = dialect.plan(request, partial(provider.choose, account=account))
+                self._begin(plan, request, keep_alive, account)
                 return
         self.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+
+    def _begin(self, plan: Plan, request: Request, keep_alive: bool, account: str) -> None:
+        billable = request.method == "POST" and not request.path.startswith(PREFIX)
+        self._answer = _Answer(self, self._provider, plan, request, keep_alive, account, billable)
+        self._answer.begin()
 
     def write(self, data: bytes) -> None:
         if self._transport:
@@ -188,12 +234,24 @@ class _Connection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
+    def close(self) -> None:
+        """Ends the connection after what has been written."""
+        if self._transport:
+            self._transport.close()
+
 
 class _Answer:
     """One call being answered: lays delays, gate and faults over a plan, and keeps the call's line in the log."""
 
     def __init__(
-        self, connection: _Connection, provider: Provider, plan: Plan, request: Request, keep_alive: bool
+        self,
+        connection: _Connection,
+        provider: Provider,
+        plan: Plan,
+        request: Request,
+        keep_alive: bool,
+        account: str,
+        billable: bool,
     ) -> None:
         self._connection = connection
         self._provider = provider
@@ -205,11 +263,10 @@ class _Answer:
         self._timer: asyncio.Handle | None = None
         self._parked = False
         self._over = False
-        key = request.headers.get("authorization") or request.headers.get("x-api-key", "")
         self._call = Call(
             id=plan.response_id,
             client_request_id=request.headers.get("x-client-request-id", ""),
-            account=key[-4:],
+            account=account,
             peer_port=connection.peer_port,
             model=plan.model,
             stream=plan.stream,
@@ -217,7 +274,8 @@ class _Answer:
             prompt_tokens=plan.prompt_tokens,
             started_at=time.time(),
         )
-        self._billable = request.method == "POST"
+        self._billable = billable
+        self._zip = zlib.compressobj(wbits=31) if plan.behaviour.gzip else None
 
     def begin(self) -> None:
         behaviour = self._plan.behaviour
@@ -278,14 +336,43 @@ class _Answer:
             self._headers_out = True
             self._later(plan.behaviour.delay * plan.pieces)
             return
+        body = plan.body
+        if self._zip:
+            body = self._zip.compress(body) + self._zip.flush()
         head = (
-            f"{_STATUS_LINES[plan.status]}content-type: application/json\r\ncontent-length: {len(plan.body)}\r\n"
-            f"x-request-id: req_{plan.response_id[9:]}\r\n{plan.headers}\r\n"
+            f"{_status_line(plan.status)}content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            f"x-request-id: req_{plan.response_id[9:]}\r\n{self._encoding()}{plan.headers}\r\n"
         )
-        self._connection.write(head.encode() + plan.body)
+        halfway = max(plan.behaviour.cut, plan.behaviour.stall, plan.behaviour.fail_at) > 0
+        if halfway and plan.status == HTTPStatus.OK:
+            self._break_body(head.encode() + body[: len(body) // 2])
+            return
+        self._connection.write(head.encode() + body)
         self._sent = plan.pieces
         self._end(finished=plan.status == HTTPStatus.OK)
         self._connection.answered(self._keep_alive)
+
+    def _break_body(self, half: bytes) -> None:
+        """An answer that is not streamed breaks in its middle."""
+        self._connection.write(half)
+        if self._plan.behaviour.stall > 0:
+            return
+        self._call.cut = True
+        self._end(finished=False)
+        self._connection.close()
+
+    def _encoding(self) -> str:
+        return "content-encoding: gzip\r\n" if self._zip else ""
+
+    def _piece(self, number: int) -> bytes:
+        """A token, with the keep-alive and the unreadable event that come before it."""
+        plan, behaviour = self._plan, self._plan.behaviour
+        piece = plan.piece(number)
+        if number == behaviour.unreadable:
+            piece = plan.unreadable + piece
+        if behaviour.ping and number % behaviour.ping == 0:
+            piece = plan.ping + piece
+        return piece
 
     def _some(self) -> None:
         """One burst of tokens, with the headers before the first and the tail after the last."""
@@ -297,20 +384,27 @@ class _Answer:
             self._call.first_token_at = time.time()
             data.append(plan.head)
         last = min(self._sent + behaviour.burst, plan.pieces)
-        for stop in (behaviour.gate, behaviour.cut, behaviour.stall):
+        for stop in (behaviour.gate, behaviour.cut, behaviour.stall, behaviour.fail_at):
             if self._sent < stop < last:
                 last = stop
-        data.extend(map(plan.piece, range(self._sent, last)))
+        plain = behaviour.unreadable < 0 and not behaviour.ping
+        data.extend(map(plan.piece if plain else self._piece, range(self._sent, last)))
         self._sent = last
-        done = last >= plan.pieces and not self._ends_badly(last)
-        if done:
+        failed = last == behaviour.fail_at
+        done = failed or (last >= plan.pieces and not self._ends_badly(last))
+        if failed:
+            data.append(plan.error_event)
+        elif done and behaviour.ending != "none":
             data.append(plan.tail)
+            if not behaviour.ending:
+                data.append(plan.last)
         self._connection.write(self._framed(b"".join(data), first_write, done))
         if first_write or self._sent == behaviour.stall:
             self._call.completion_tokens = self._sent
             self._provider.log.wake()
         if done:
-            self._end(finished=True)
+            self._call.cut = failed
+            self._end(finished=not failed and not behaviour.ending)
             self._connection.answered(self._keep_alive)
         elif behaviour.delay > 0:
             self._later(behaviour.delay)
@@ -324,11 +418,15 @@ class _Answer:
         return waits or sent in (behaviour.cut, behaviour.stall)
 
     def _framed(self, data: bytes, first: bool, last: bool) -> bytes:
-        framed = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._zip:
+            data = self._zip.compress(data) + self._zip.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+        size = self._plan.behaviour.split or len(data)
+        pieces = (data[at : at + size] for at in range(0, len(data), size)) if size else ()
+        framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
         if first:
             headers = (
-                f"{_STATUS_LINES[200]}content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n"
-                f"cache-control: no-cache\r\nx-request-id: req_{self._plan.response_id[9:]}\r\n\r\n"
+                f"{_STATUS_LINES[200]}content-type: {self._plan.content_type}\r\ntransfer-encoding: chunked\r\n"
+                f"cache-control: no-cache\r\nx-request-id: req_{self._plan.response_id[9:]}\r\n{self._encoding()}\r\n"
             )
             framed = headers.encode() + framed
         return framed + b"0\r\n\r\n" if last else framed
@@ -355,7 +453,7 @@ class _Answer:
 
 async def serve(log: CallLog, port: int = 0, behaviour: Behaviour = DEFAULT) -> Provider:
     """Starts a mock in the running loop."""
-    provider = Provider(asyncio.get_running_loop(), log, [OpenAI()])
+    provider = Provider(asyncio.get_running_loop(), log, [OpenAI(), Anthropic(), Google()])
     provider.behaviour = behaviour
     await provider.listen(port)
     return provider

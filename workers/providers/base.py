@@ -50,12 +50,20 @@ RETRYABLE: frozenset[FailureKind] = frozenset(
 """Another deployment may well answer. The others are about the request itself and would fail anywhere."""
 
 
+class Fetched(msgspec.Struct, frozen=True):
+    """What a URL of the client's led to: its media type and its bytes."""
+
+    media_type: str
+    data: bytes
+
+
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call as the routing decided it.
 
     `fields` is the client's body, top level only, each value still JSON. `cap` is the output limit to send, in tokens
     per choice; None leaves the client's own as it is. `client_request_id` goes out with the request, so that a
-    provider's log can be matched to an attempt whose answer never came.
+    provider's log can be matched to an attempt whose answer never came. `fetched` holds what the adapter asked for
+    with `to_fetch`, by URL.
     """
 
     model: Model
@@ -64,6 +72,7 @@ class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool
     cap: int | None
     client_request_id: str
+    fetched: Mapping[str, Fetched] = {}
 
 
 class Script(msgspec.Struct, frozen=True):
@@ -173,8 +182,15 @@ class Adapter(Protocol):
     counts_deltas: bool
     """Each content-bearing delta is one token or more, so their number is a safe estimate of the output."""
 
+    def to_fetch(self, call: ProviderCall) -> tuple[str, ...]:
+        """URLs in the client's messages that the provider does not load itself.
+
+        The caller loads them through the guarded client and gives them back in `call.fetched` before `request`.
+        """
+        ...
+
     def request(self, call: ProviderCall) -> UpstreamRequest:
-        """What to send."""
+        """What to send. A call that this model cannot serve gives a script with a 400 that says why."""
         ...
 
     def reader(self, call: ProviderCall) -> Reader:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -23,14 +23,12 @@ from workers.providers.base import (
     Warned,
     Whole,
 )
-from workers.providers.openai_errors import classify, in_stream
+from workers.providers.openai_choices import FINISH, GAVE_UP, Choices, gave_up
+from workers.providers.openai_errors import classify, in_stream, refused_inside
+from workers.providers.openai_messages import in_words, messages_for
+from workers.providers.parameters import Parameters, parameters
+from workers.providers.refusals import Unservable, refusal
 from workers.providers.sse import EventTooLarge, SseParser
-
-GATEWAY_FIELDS = frozenset({"models", "provider", "route", "transforms", "plugins"})
-"""Words for the gateway; providers refuse what they do not know."""
-
-EXTENSIONS = frozenset({"top_k", "min_p", "repetition_penalty", "verbosity", "reasoning_effort"})
-"""Documented as ignored where the model does not know them; every other field passes through."""
 
 _CAPS = ("max_tokens", "max_completion_tokens")
 _CONTENT_KEYS = (
@@ -43,6 +41,7 @@ _CONTENT_KEYS = (
     "audio",
     "function_call",
 )
+_EXTRAS = ("system_fingerprint", "service_tier", "citations", "search_results", "images", "related_questions")
 _encode = msgspec.json.Encoder().encode
 _TRUE = msgspec.Raw(b"true")
 
@@ -63,11 +62,17 @@ class _Chunk(msgspec.Struct):
     service_tier: Any = None
     citations: Any = None
     search_results: Any = None
+    images: Any = None
+    related_questions: Any = None
+    base_resp: Any = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk).decode
 _whole = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
+_any = msgspec.json.Decoder().decode
+_MARKS = (b'"reasoning"', *(f'"{reason}"'.encode() for reason in (*FINISH, *GAVE_UP)))
+"""Words in a whole answer that may need translation; without them it passes through unread."""
 
 
 def bears_content(delta: Mapping[str, Any]) -> bool:
@@ -80,8 +85,19 @@ class OpenAI:
 
     counts_deltas = True
 
+    def to_fetch(self, call: ProviderCall) -> tuple[str, ...]:  # noqa: ARG002 (the protocol's)
+        """Nothing: these providers load images by themselves."""
+        return ()
+
     def request(self, call: ProviderCall) -> UpstreamRequest:
-        """The client's body with the model's upstream name, the granted cap and usage always asked for."""
+        """The client's body with the model's upstream name, the granted cap and usage always asked for.
+
+        Refused with a 400 where the model cannot serve it.
+        """
+        try:
+            content = _encode(body_of(call))
+        except Unservable as why:
+            return refusal(why)
         deployment, quirks = call.deployment, call.model.quirks
         headers = {
             "content-type": "application/json",
@@ -96,12 +112,20 @@ class OpenAI:
             if name.startswith("header."):
                 headers[name.removeprefix("header.").lower()] = value
         path = deployment.options.get("path") or quirks.path or "/chat/completions"
-        return UpstreamRequest("POST", deployment.base_url.rstrip("/") + path, headers, _encode(body_of(call)))
+        return UpstreamRequest("POST", deployment.base_url.rstrip("/") + path, headers, content)
 
     def reader(self, call: ProviderCall) -> Reader:
         """Streamed or whole, as the call asked."""
-        read_usage = openai_usage.reader(call.model.quirks.usage_as)
-        return _StreamReader(read_usage) if call.stream else _WholeReader(read_usage)
+        quirks = call.model.quirks
+        read_usage, choices = openai_usage.reader(quirks.usage_as), Choices(quirks.reasoning_field)
+        try:
+            warnings = parameters(call).warnings
+        except Unservable:
+            warnings = []  # refused: there is no answer to read
+        if call.stream:
+            return _StreamReader(read_usage, choices, warnings)
+        plain = quirks.reasoning_field in ("hidden", "reasoning_content")
+        return _WholeReader(read_usage, choices, plain, warnings)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFailure:
         """Classified by status, code and type of the error body."""
@@ -109,16 +133,14 @@ class OpenAI:
 
 
 def body_of(call: ProviderCall) -> dict[str, Any]:
-    """The upstream body, fields in the client's order."""
+    """The upstream body, fields in the client's order. Raises `Unservable`."""
     model = call.model
-    body: dict[str, Any] = {}
-    for name, value in call.fields.items():
-        if name in GATEWAY_FIELDS or name in ("stream", "stream_options"):
-            continue
-        if name in EXTENSIONS and not model.supports(name):
-            continue
-        body[name] = value
+    found = parameters(call)
+    found.log_removed(call)
+    body = found.fields
     body["model"] = call.deployment.upstream_model
+    if "messages" in body:
+        body["messages"] = messages_for(call, _schema_in_words(call, found))
     if call.cap is not None:
         for name in _CAPS:
             body.pop(name, None)
@@ -126,11 +148,40 @@ def body_of(call: ProviderCall) -> dict[str, Any]:
     for asked, known in model.quirks.renames.items():
         if asked in body:
             body[known] = body.pop(asked)
+    _say_effort(call, found)
     body.update(model.quirks.body)
     if call.stream:
         body["stream"] = _TRUE
         body["stream_options"] = _stream_options(call.fields.get("stream_options"))
     return body
+
+
+def _schema_in_words(call: ProviderCall, found: Parameters) -> str:
+    """Where a provider promises JSON but no schema, the schema is told to the model."""
+    if call.model.quirks.json_schema:
+        return ""
+    asked = found.value("response_format")
+    if not isinstance(asked, dict):
+        return ""
+    wanted = cast("dict[str, Any]", asked)
+    if wanted.get("type") != "json_schema":
+        return ""
+    found.fields["response_format"] = {"type": "json_object"}
+    return in_words(wanted)
+
+
+def _say_effort(call: ProviderCall, found: Parameters) -> None:
+    effort, way, body = found.effort, call.model.quirks.effort_as, found.fields
+    if effort is None:
+        return
+    if way == "toggle":
+        body["thinking"] = {"type": effort}
+    elif way == "template":
+        asked = found.value("chat_template_kwargs")
+        kept = cast("dict[str, Any]", asked) if isinstance(asked, dict) else {}
+        body["chat_template_kwargs"] = {**kept, "enable_thinking": effort}
+    else:
+        body["reasoning_effort"] = effort
 
 
 def _stream_options(asked: msgspec.Raw | None) -> dict[str, Any]:
@@ -144,16 +195,18 @@ def _stream_options(asked: msgspec.Raw | None) -> dict[str, Any]:
 class _StreamReader:
     """Chunks to events. The id is told once; extras as they change."""
 
-    def __init__(self, read_usage: openai_usage.ReadUsage) -> None:
+    def __init__(self, read_usage: openai_usage.ReadUsage, choices: Choices, warnings: Sequence[Warned] = ()) -> None:
         self._sse = SseParser()
         self._read_usage = read_usage
+        self._choices = choices
+        self._first: list[Event] = [*warnings]
         self._id: str | None = None
         self._extra: dict[str, Any] = {}
         self._finished = False
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
+        events, self._first = self._first, []
         if self._over:
             return events
         try:
@@ -165,7 +218,7 @@ class _StreamReader:
         return events
 
     def end(self) -> list[Event]:
-        events: list[Event] = []
+        events, self._first = self._first, []
         if self._over:
             return events
         for event in self._sse.end():
@@ -203,6 +256,9 @@ class _StreamReader:
         if bytes(chunk.error) != b"null":
             self._fail(events, in_stream(bytes(chunk.error), data))
             return
+        if chunk.base_resp is not None and (failure := refused_inside(chunk.base_resp, data)) is not None:
+            self._fail(events, failure)
+            return
         self._chunk(chunk, events)
 
     def _chunk(self, chunk: _Chunk, events: list[Event]) -> None:
@@ -211,12 +267,14 @@ class _StreamReader:
             events.append(UpstreamId(chunk.id))
         self._extras(chunk, events)
         for choice in chunk.choices or ():
-            delta = choice.delta or {}
-            if choice.finish_reason == "":
-                choice.finish_reason = None
-            if choice.finish_reason is not None:
-                self._finished = True
-            events.append(Delta(choice.index, delta, choice.finish_reason, choice.logprobs, bears_content(delta)))
+            finish = choice.finish_reason
+            if finish in GAVE_UP:
+                self._fail(events, gave_up(finish))
+                return
+            finish = FINISH.get(finish, finish) if finish is not None else None
+            self._finished = self._finished or finish is not None
+            delta = self._choices.delta(choice.index, choice.delta or {}, finish)
+            events.append(Delta(choice.index, delta, finish, choice.logprobs, bears_content(delta)))
         usage = bytes(chunk.usage)
         if usage != b"null":
             tokens = self._read_usage(usage)
@@ -224,15 +282,9 @@ class _StreamReader:
                 events.append(Usage(tokens))
 
     def _extras(self, chunk: _Chunk, events: list[Event]) -> None:
-        if (
-            chunk.system_fingerprint is None
-            and chunk.service_tier is None
-            and chunk.citations is None
-            and chunk.search_results is None
-        ):
+        found = {name: value for name in _EXTRAS if (value := getattr(chunk, name)) is not None}
+        if not found:
             return
-        names = ("system_fingerprint", "service_tier", "citations", "search_results")
-        found = {name: value for name in names if (value := getattr(chunk, name)) is not None}
         if found != self._extra:
             self._extra = found
             events.append(Extra(found))
@@ -241,9 +293,14 @@ class _StreamReader:
 class _WholeReader:
     """Collects the body; some providers send blank lines while they think."""
 
-    def __init__(self, read_usage: openai_usage.ReadUsage) -> None:
+    def __init__(
+        self, read_usage: openai_usage.ReadUsage, choices: Choices, plain: bool, warnings: Sequence[Warned] = ()
+    ) -> None:
         self._parts: list[bytes] = []
         self._read_usage = read_usage
+        self._choices = choices
+        self._plain = plain
+        self._warnings = warnings
 
     def feed(self, data: bytes) -> list[Event]:
         self._parts.append(data)
@@ -252,16 +309,19 @@ class _WholeReader:
     def end(self) -> list[Event]:
         raw = b"".join(self._parts)
         try:
-            fields = _whole(raw.strip())
+            fields: dict[str, Any] = _whole(raw.strip())
             choices = bytes(fields.get("choices", b"")).strip()
-        except msgspec.DecodeError:
+            refused = refused_inside(_any(fields["base_resp"]), raw) if "base_resp" in fields else None
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return [Failed(ProviderFailure(kind="unreadable", message="the answer is not JSON", status=200))]
         error = fields.get("error")
         if error is not None and bytes(error) != b"null" and not choices.startswith(b"[{"):
             return [Failed(in_stream(bytes(error), raw))]
+        if refused is not None:
+            return [Failed(refused)]
         if not choices.startswith(b"["):
             return [Failed(ProviderFailure(kind="unreadable", message="the answer has no choices", status=200))]
-        events: list[Event] = []
+        events: list[Event] = [*self._warnings]
         upstream_id = fields.get("id")
         if upstream_id is not None and bytes(upstream_id).startswith(b'"'):
             events.append(UpstreamId(_text(upstream_id)))
@@ -269,4 +329,22 @@ class _WholeReader:
         tokens = self._read_usage(bytes(usage)) if usage is not None else None
         if tokens is not None:
             events.append(Usage(tokens))
-        return [*events, Whole(dict(fields)), Done()]
+        if not self._plain or any(mark in choices for mark in _MARKS):
+            translated = self._translate(choices)
+            if isinstance(translated, ProviderFailure):
+                return [*events, Failed(translated)]
+            fields["choices"] = translated
+        fields.pop("base_resp", None)
+        return [*events, Whole(fields), Done()]
+
+    def _translate(self, raw: bytes) -> list[dict[str, Any]] | ProviderFailure:
+        choices = cast("list[dict[str, Any]]", _any(raw))
+        for place, choice in enumerate(choices):
+            finish = choice.get("finish_reason")
+            if finish in GAVE_UP:
+                return gave_up(finish)
+            if finish in FINISH:
+                choice["finish_reason"] = FINISH[finish] or "stop"
+            index = choice.get("index", place)
+            choice["message"] = self._choices.message(index, choice.get("message") or {})
+        return choices

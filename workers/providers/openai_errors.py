@@ -25,7 +25,50 @@ _BY_CODE: dict[str, FailureKind] = {
     "insufficient_system_resource": "overloaded",
     "invalid_api_key": "credentials",
     "server_error": "server",
+    # Z.AI
+    "1113": "credentials",
+    "1210": "bad_request",
+    "1261": "context_length",
+    "1301": "content_policy",
+    "1302": "rate_limited",
+    "1305": "overloaded",
+    # Moonshot
+    "exceeded_current_quota_error": "credentials",
+    "rate_limit_reached_error": "rate_limited",
+    "engine_overloaded_error": "overloaded",
+    # Qwen
+    "Arrearage": "credentials",
+    "data_inspection_failed": "content_policy",
+    "DataInspectionFailed": "content_policy",
 }
+"""Codes are the providers' own words and do not overlap, so one table reads all of them."""
+_INSIDE: dict[int, FailureKind] = {
+    1000: "server",
+    1001: "timeout",
+    1002: "rate_limited",
+    1004: "credentials",
+    1008: "credentials",
+    1013: "server",
+    1024: "server",
+    1026: "content_policy",
+    1027: "content_policy",
+    1033: "server",
+    1039: "context_length",
+    1041: "rate_limited",
+    2013: "bad_request",
+    2049: "credentials",
+}
+"""MiniMax answers 200 and puts its error into `base_resp`."""
+_BY_TEXT: tuple[tuple[str, FailureKind], ...] = (
+    ("maximum context length", "context_length"),
+    ("maximum prompt length", "context_length"),
+    ("exceeded model token limit", "context_length"),
+    ("range of input length", "context_length"),
+    ("incorrect api key", "credentials"),
+    ("insufficient balance", "credentials"),
+    ("violates usage guidelines", "content_policy"),
+)
+"""Cases whose code says nothing (DeepSeek, xAI, Moonshot, Qwen), by what the message always contains."""
 _BY_STATUS: dict[int, FailureKind] = {
     401: "credentials",
     402: "credentials",
@@ -42,7 +85,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> ProviderFa
     """The failure behind an HTTP error. Header names are lower case."""
     message, code = _message(body)
     kind = _BY_STATUS.get(status) or ("server" if status >= 500 or status < 400 else "bad_request")
-    by_code = _BY_CODE.get(code)
+    by_code = _BY_CODE.get(code) or _by_text(message, status)
     if by_code is not None and (status in (400, 413, 422, 429) or by_code == "content_policy"):
         kind = by_code
     return ProviderFailure(
@@ -53,6 +96,23 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> ProviderFa
         body=body,
         content_type=headers.get("content-type", "application/json"),
     )
+
+
+def _by_text(message: str, status: int) -> FailureKind | None:
+    if status >= 500:
+        return None
+    lower = message.lower()
+    return next((kind for text, kind in _BY_TEXT if text in lower), None)
+
+
+def refused_inside(base_resp: object, body: bytes) -> ProviderFailure | None:
+    """The failure that MiniMax tells under a 200, or None where all is well."""
+    fields = cast("dict[str, Any]", base_resp) if isinstance(base_resp, dict) else {}
+    code = fields.get("status_code")
+    if type(code) is not int or code == 0:
+        return None
+    message = str(fields.get("status_msg") or "")[:500]
+    return ProviderFailure(kind=_INSIDE.get(code, "server"), message=message, status=200, body=body)
 
 
 def in_stream(error: bytes, event: bytes) -> ProviderFailure:

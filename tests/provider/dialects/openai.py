@@ -172,6 +172,8 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
         plan.stream = True
         plan.head, plan.tail = writing.head(asked), writing.tail(asked, usage)
         plan.piece = writing.pieces(asked)
+        plan.last = b"data: [DONE]\n\n"
+        plan.error_event = b'data: {"error":{"message":"mock failed","type":"server_error","code":"server_error"}}\n\n'
     else:
         plan.body = writing.json(usage)
     return plan
@@ -255,7 +257,7 @@ class _Writing(msgspec.Struct):
         return lambda i: f'{opening}{i % n}{before}{token_text(i // n, pad)}"{closing}'.encode()
 
     def tail(self, asked: bool, usage: str) -> bytes:
-        """Finish chunks, the usage where it was asked for, `[DONE]`."""
+        """Finish chunks, the usage where it was asked for."""
         null = ',"usage":null' if asked else ""
         events = [
             self._chunk(f'{{"index":{c},"delta":{{}},"logprobs":null,"finish_reason":"{self.finish}"}}', null)
@@ -263,7 +265,7 @@ class _Writing(msgspec.Struct):
         ]
         if asked and usage:
             events.append(self._chunk("", f',"usage":{usage}'))
-        return b"".join(events) + b"data: [DONE]\n\n"
+        return b"".join(events)
 
     def json(self, usage: str) -> bytes:
         """The answer that is not streamed."""
