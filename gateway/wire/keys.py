@@ -11,6 +11,7 @@ wr:b:{job}              string    the sealed job (TTL body_ttl_s; deleted at its
 wr:a:{job}              string    the kept answer, sealed (TTL kept_ttl_s)
 wr:leases               zset      open job -> when its lease lapses (milliseconds of Redis's clock)
 wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
+wr:d:{deployment}       hash      breaker, turn and health of a deployment (a day after its last call)
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
 wr:calls                list      the Celery queue of the call workers
@@ -36,6 +37,7 @@ JOB_PREFIX = "wr:j:"
 BODY_PREFIX = "wr:b:"
 KEPT_PREFIX = "wr:a:"
 RATE_PREFIX = "wr:r:"
+DEPLOYMENT_PREFIX = "wr:d:"
 REPLY_PREFIX = "wr:reply:"
 CONTROL_PREFIX = "wr:ctl:"
 
