@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from api import metrics
 from api.reply import Reply
 from gateway.credit import admission
+from gateway.credit.running import MOST_EPOCHS
 from gateway.credit.scripts import AsyncExecutor
 from gateway.errors import GatewayError, InternalError, ServiceUnavailable
 from gateway.seal import Sealer, Unsealable
@@ -31,7 +32,6 @@ ORPHAN_JOBS, ORPHAN_BYTES = 10_000, 32 * 1024 * 1024
 CLOSED_S = 15.0
 """Frames of a job that ended here are dropped for this long without asking its worker to stop."""
 MOST_REPUBLISHED = 2
-MOST_ASKS = 3
 CANCEL_TRIES, CANCEL_PAUSE_S = 5, 0.5
 
 log = structlog.get_logger()
@@ -201,20 +201,21 @@ class Relay:
         if reply.wants_kept:
             self._mend(reply, self._read_kept(reply))
         elif reply.missing:
-            if now - reply.asked_at >= self._repair_s:
-                self._mend(reply, self._ask_resend(reply) if reply.asks < MOST_ASKS else self._last_resort(reply))
+            # a worker that is deaf just now hears again within its lease, or it is not there any more
+            hopeless = now - reply.missing_since >= s.lease_s
+            if hopeless or now - reply.asked_at >= self._repair_s:
+                self._mend(reply, self._last_resort(reply) if hopeless else self._ask_resend(reply))
         elif reply.epoch == 0:
             self._look_at_unclaimed(reply, now)
         elif now - reply.heard_at >= s.lease_s:
             self._mend(reply, self._break_silence(reply))
 
     def _look_at_unclaimed(self, reply: Reply, now: float) -> None:
-        if reply.republished < MOST_REPUBLISHED:
-            if now - reply.heard_at >= self._settings.unclaimed_s:
-                self._mend(reply, self._republish(reply))
-        elif now - reply.placed_at >= self._settings.placed_lease_s:
+        if now - reply.placed_at >= self._settings.placed_lease_s:
             error = ServiceUnavailable("No worker was free to take the request.", retry_after_s=5)
             self._break(reply, "unclaimed", error)
+        elif now - reply.heard_at >= self._settings.unclaimed_s:
+            self._mend(reply, self._republish(reply))
 
     # ---- repairs: one at a time for each job
 
@@ -238,11 +239,10 @@ class Relay:
         if not reply.stream and await self._kept_answer(reply):
             return
         if await self._worker_of(reply.job) is None:
-            reply.missing = True
+            reply.miss(asyncio.get_running_loop().time())
         await self._ask_resend(reply)
 
     async def _ask_resend(self, reply: Reply) -> None:
-        reply.asks += 1
         reply.asked_at = asyncio.get_running_loop().time()
         metrics.RESENDS.inc()
         worker = await self._worker_of(reply.job) or reply.worker
@@ -287,20 +287,27 @@ class Relay:
             self._break(reply, "gap", InternalError("A part of the answer was lost. Please try again."))
 
     async def _republish(self, reply: Reply) -> None:
-        reply.republished += 1
-        verdict = await admission.republish(self._redis, reply.job)
+        """Only what was really published counts: a worker may have claimed the job and died before we heard of it."""
         reply.heard_at = asyncio.get_running_loop().time()
+        enough = reply.republished >= MOST_REPUBLISHED
+        if enough and reply.taken_over >= MOST_EPOCHS:
+            return
+        verdict = await admission.republish(self._redis, reply.job, claimed_only=enough)
         if verdict == "gone":
             await self._look_for_end(reply)
         elif verdict == "sent":
+            reply.republished += 1
+        elif verdict == "again":
+            reply.taken_over += 1
+        if verdict in ("sent", "again"):
             metrics.REPUBLISHED.inc()
-            log.info("job_published_again", job=reply.job, times=reply.republished, epoch=reply.epoch)
+            log.info("job_published_again", job=reply.job, why=verdict, epoch=reply.epoch)
 
     async def _break_silence(self, reply: Reply) -> None:
         """The worker has said nothing for as long as its lease."""
         if await self._worker_of(reply.job) is None:
             await self._look_for_end(reply)
-        elif reply.delivered or reply.republished >= MOST_REPUBLISHED:
+        elif reply.delivered or reply.taken_over >= MOST_EPOCHS:
             self._break(reply, "silence", InternalError("The answer was interrupted. Please try again."))
         else:
             await self._republish(reply)
@@ -312,7 +319,9 @@ class Relay:
         if reply.epoch == 0 and not reply.stream:
             self._break(reply, "voided", ServiceUnavailable("No worker was free to take the request.", retry_after_s=5))
         else:
-            reply.missing = True  # asked for again, and if nobody has it the answer ends with an error
+            reply.miss(
+                asyncio.get_running_loop().time()
+            )  # asked for again, and if nobody has it the answer ends with an error
 
     # ---- endings
 

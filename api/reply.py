@@ -24,9 +24,9 @@ class Reply:
     """
 
     __slots__ = (
-        "_cut", "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "asks", "delivered", "epoch",
-        "error", "final", "first_at", "heard_at", "job", "left", "missing", "next", "placed_at", "quiet", "republished",
-        "stream", "wake", "wants_kept", "worker", "written_at",
+        "_cut", "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "delivered", "epoch",
+        "error", "final", "first_at", "heard_at", "job", "left", "missing", "missing_since", "next", "placed_at",
+        "quiet", "republished", "stream", "taken_over", "wake", "wants_kept", "worker", "written_at",
     )  # fmt: skip  # one block of names
 
     def __init__(self, job: str, stream: bool, limit_bytes: int, now: float) -> None:
@@ -40,9 +40,10 @@ class Reply:
         self.written_at = now
         self.first_at: float | None = None
         self.republished = 0
+        self.taken_over = 0
         self.delivered = False
         self.missing = False
-        self.asks = 0
+        self.missing_since = 0.0
         self.asked_at = 0.0
         self.wants_kept = False
         self.quiet = False
@@ -72,20 +73,26 @@ class Reply:
         self.heard_at = now
         if frame.kind == ALIVE:
             self.worker = frame.data.decode()
-            return self._miss() if frame.seq >= self.next else "ok"
+            return self.miss(now) if frame.seq >= self.next else "ok"
         if frame.seq < self.next:
             return "ok"
         if not self.stream and frame.kind != CHUNK:
             return self._accept(frame, now)  # the whole answer: whatever came before does not matter
         if frame.seq > self.next:
-            return self._keep_early(frame)
+            return self._keep_early(frame, now)
         taken = self._accept(frame, now)
         while taken == "ok" and (early := self._early.pop(self.next, None)) is not None:
             self._early_bytes -= len(early.data)
             taken = self._accept(early, now)
-        if not self._early:
-            self.missing, self.asks = False, 0
+        self.missing, self.missing_since = bool(self._early), now  # what came was a step towards closing the gap
         return taken
+
+    def miss(self, now: float) -> Taken:
+        """Something before what we know of has not come."""
+        if self.missing:
+            return "ok"
+        self.missing, self.missing_since = True, now
+        return "gap"
 
     def give_final(self, final: Final) -> None:
         """The job's end, read from its key."""
@@ -131,21 +138,15 @@ class Reply:
         self._pending.clear()
         self._early.clear()
         self._pending_bytes = self._early_bytes = 0
-        self.missing, self.asks, self.wants_kept = False, 0, False
+        self.missing, self.wants_kept = False, False
         return True
 
-    def _miss(self) -> Taken:
-        if self.missing:
-            return "ok"
-        self.missing = True
-        return "gap"
-
-    def _keep_early(self, frame: Frame) -> Taken:
+    def _keep_early(self, frame: Frame, now: float) -> Taken:
         if frame.seq in self._early:
             return "ok"
         self._early[frame.seq] = frame
         self._early_bytes += len(frame.data)
-        return "overflow" if self._early_bytes > self._limit else self._miss()
+        return "overflow" if self._early_bytes > self._limit else self.miss(now)
 
     def _accept(self, frame: Frame, now: float) -> Taken:
         self.next = frame.seq + 1

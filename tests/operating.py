@@ -5,16 +5,15 @@ Everything goes through the `wonrouter` command, as an operator would do it.
 
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from tests.installation import ROOT, RunningInstallation
+from tests.installation import RunningInstallation
+from tests.warm_commands import WarmCommands
 
 T = TypeVar("T")
 
@@ -30,6 +29,7 @@ class Installation(RunningInstallation):
 
     def __init__(self, state: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         super().__init__(state, *options, env={**_VARIABLES, **(env or {})})
+        self._commands = WarmCommands({**_VARIABLES, "WONROUTER_STATE": str(state)})
 
     @property
     def root(self) -> str:
@@ -42,17 +42,9 @@ class Installation(RunningInstallation):
 
     def run(self, *arguments: str) -> str:
         """Output of `wonrouter ARGUMENTS`; AssertionError with its message when it fails."""
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *arguments],
-            cwd=ROOT,
-            env={**os.environ, **_VARIABLES, "WONROUTER_STATE": str(self.state)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, f"wonrouter {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-4000:]}"
-        return done.stdout
+        done = self._commands.run(*arguments)
+        assert done.code == 0, f"wonrouter {' '.join(arguments)}: {done.output[-2000:]}{done.errors[-4000:]}"
+        return done.output
 
     def ask(self, *arguments: str) -> Any:
         """The one JSON value that `wonrouter ARGUMENTS --json` prints."""
@@ -62,9 +54,9 @@ class Installation(RunningInstallation):
         """The JSON lines that `wonrouter ARGUMENTS --json` prints."""
         return [json.loads(line) for line in self.run(*arguments, "--json").splitlines() if line.strip()]
 
-    def usage(self, since: datetime) -> list[dict[str, Any]]:
-        """The booked usage rows since then, of all organisations."""
-        return self.rows("usage", "--since", since.astimezone(UTC).isoformat())
+    def usage(self, organisation: str, since: datetime) -> list[dict[str, Any]]:
+        """The organisation's booked usage rows since then."""
+        return self.rows("usage", "--org", organisation, "--since", since.astimezone(UTC).isoformat())
 
     def deploy(self, name: str, base_url: str, models: dict[str, str]) -> None:
         """Makes the OpenAI-compatible server at `base_url` the one deployment of `models` (public id: upstream id)."""
@@ -90,11 +82,14 @@ class Installation(RunningInstallation):
         return str(self.ask("key", "create", "--org", organisation, "--name", name, *options)["key"])
 
     def window(self, organisation: str) -> dict[str, int]:
-        """The organisation's line of the credit window: balance_micro, held_micro, slots, open_jobs."""
-        for row in self.rows("window"):
-            if row["org"] == organisation:
-                return cast("dict[str, int]", row)
-        return {"balance_micro": 0, "held_micro": 0, "slots": 0, "open_jobs": 0}
+        """The organisation's balance_micro, held_micro and slots; open_jobs and unsettled of the whole installation."""
+        shown = self.ask("window")
+        reading: dict[str, int] = shown["organisations"][organisation]
+        return {**reading, "open_jobs": shown["open_jobs"], "unsettled": shown["unsettled"]}
+
+    def stop(self) -> None:
+        self._commands.close()
+        super().stop()
 
 
 @contextmanager

@@ -175,6 +175,8 @@ class Call:
         tokens, _ = self.used()
         charge = self.bill(tokens)
         event = self.event("expired", tokens, charge, estimated=True, error="worker_lost")
+        running = msgspec.structs.replace(self.attempts[-1], billed=True, tokens=tokens, reason="worker_lost")
+        event.attempts = [*self.attempts[:-1], running]  # if this checkpoint is booked, it is for this attempt
         return Heartbeat(self.id, self.epoch, encode_event(event), charge.micro, attempts)
 
     def heartbeat_lost(self) -> None:

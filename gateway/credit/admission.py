@@ -133,10 +133,16 @@ async def cancel(redis: AsyncExecutor, job: str) -> Literal["voided", "expired",
     return (await scripts.CANCEL.run(redis, [], [job, message])).decode()
 
 
-async def republish(redis: AsyncExecutor, job: str) -> Literal["sent", "running", "gone"]:
-    """Publishes the job's message again unless a worker holds it under a live lease."""
-    message = _MESSAGE.replace("{JOB}", job)
-    return (await scripts.REPUBLISH.run(redis, [], [job, keys.CALL_QUEUE, message])).decode()
+async def republish(
+    redis: AsyncExecutor, job: str, *, claimed_only: bool = False
+) -> Literal["sent", "again", "waiting", "running", "gone"]:
+    """Publishes the job's message again unless a worker holds it under a live lease.
+
+    ``sent``: nobody had claimed it (``claimed_only`` leaves it alone then: ``waiting``). ``again``: somebody had, and
+    is gone.
+    """
+    args = [job, keys.CALL_QUEUE, _MESSAGE.replace("{JOB}", job), int(claimed_only)]
+    return (await scripts.REPUBLISH.run(redis, [], args)).decode()
 
 
 async def seed_key(redis: AsyncExecutor, key: str, version: int, spent_micro: int) -> None:

@@ -276,7 +276,8 @@ async def test_the_dearest_candidate_decides_the_hold(house: House) -> None:
     taken = await house.worker.take()
     assert taken.job.models == ["openai/gpt-4o-mini", MODEL]
     terms = house.book.catalogue.terms_at(MODEL, int(time.time() * 1000))
-    assert taken.claim.hold_micro >= 10 * int(terms.price.output_usd * terms.rate.rate)
+    output, input_ = (int(usd * terms.rate.rate) for usd in (terms.price.output_usd, terms.price.input_usd))
+    assert taken.claim.hold_micro == 10 * output + taken.job.input_bound * input_
     await taken.end()
     await asked
 

@@ -154,6 +154,18 @@ async def test_an_unclaimed_job_is_published_again_at_most_twice(house: House) -
     assert await house.redis.llen(keys.CALL_QUEUE) == 0
 
 
+async def test_a_worker_that_dies_right_after_its_claim_is_replaced_when_its_lease_lapses(house: House) -> None:
+    """It was asked for again, in vain, more often than an unclaimed job would be: none of that may use the tries up."""
+    client = asyncio.create_task(house.ask())
+    dead = await house.worker.take(lease_ms=int(house.settings.unclaimed_s * 4_000))
+    taken = await house.worker.claim(await house.worker.next_job())
+    assert isinstance(taken, Taken)
+    assert taken.claim.job == dead.claim.job
+    assert taken.claim.epoch == dead.claim.epoch + 1
+    await taken.end()
+    assert (await client).status_code == 200
+
+
 async def test_a_worker_silent_before_its_first_frame_is_replaced_unseen(house: House) -> None:
     async with reading(house) as client:
         silent = await house.worker.take(lease_ms=700)
@@ -226,6 +238,7 @@ async def test_frames_before_the_admission_reply_are_not_lost(house: House) -> N
 async def test_a_job_that_nobody_awaits_is_cancelled(house: House) -> None:
     client = asyncio.create_task(house.ask())
     taken = await house.worker.take()
+    await until(lambda: house.parts.relay.open, "the answer is awaited")
     house.parts.relay._open.clear()  # as if the reply to its admission had been lost
     await taken.send(taken.alive(-1))
     assert (await house.worker.control("cancel")).job == taken.claim.job

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,11 +28,14 @@ class Account:
     key: str
     krouter_key: str
     since: datetime
+    opened: ExitStack
+    """Closes the clients when the account's tests are over."""
 
     def client(self, path: str = "/api/v1", key: str = "") -> openai.OpenAI:
         """openai-python on that base path. No retries: a journey's count of calls is exact."""
         own = self.krouter_key if path == "/v1" else self.key
-        return openai.OpenAI(base_url=self.installation.root + path, api_key=key or own, max_retries=0, timeout=20)
+        made = openai.OpenAI(base_url=self.installation.root + path, api_key=key or own, max_retries=0, timeout=20)
+        return self.opened.enter_context(made)
 
     def asynchronous(self, path: str = "/api/v1") -> openai.AsyncOpenAI:
         """The same, asynchronous."""
@@ -47,6 +51,8 @@ class Account:
 
     def booked(self, answer_id: str) -> dict[str, Any]:
         """The usage row of the call that was answered with this id, once it is booked."""
+
+        self.get("/api/v1/generation", id=answer_id)  # waits for settlement, where that is still under way
 
         def find() -> dict[str, Any] | None:
             rows = self.installation.usage(self.organisation, self.since)
@@ -85,21 +91,26 @@ def served(installation: Installation, upstream: Provider) -> Installation:
     return installation
 
 
-def open_account(installation: Installation, won: int) -> Account:
+@contextmanager
+def opened_account(installation: Installation, won: int) -> Iterator[Account]:
     """A new organisation with that much credit."""
     since = datetime.now(UTC)
     organisation = installation.organisation(f"journey-{next(_numbers)}", won=won)
     key = installation.key(organisation, "bizrouter")
-    return Account(installation, organisation, key, installation.key(organisation, "kr", surface="krouter"), since)
+    krouter_key = installation.key(organisation, "kr", surface="krouter")
+    with ExitStack() as opened:
+        yield Account(installation, organisation, key, krouter_key, since, opened)
 
 
-@pytest.fixture(scope="module")
-def account(served: Installation) -> Account:
+@pytest.fixture(scope="session")
+def account(served: Installation) -> Iterator[Account]:
     """A customer with 100,000 won."""
-    return open_account(served, 100_000)
+    with opened_account(served, 100_000) as account:
+        yield account
 
 
-@pytest.fixture(scope="module")
-def poor_account(served: Installation) -> Account:
+@pytest.fixture(scope="session")
+def poor_account(served: Installation) -> Iterator[Account]:
     """A customer without any credit."""
-    return open_account(served, 0)
+    with opened_account(served, 0) as account:
+        yield account

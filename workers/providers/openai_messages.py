@@ -48,13 +48,11 @@ def _message(message: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
     if message.get("role") in ("system", "developer"):
         message["role"] = quirks.system_role
     thought = message.get("reasoning_content") or message.get("reasoning")
-    details = message.get("reasoning_details")
     for name in _ANSWER_FIELDS:
         message.pop(name, None)
     if quirks.return_reasoning and message.get("role") == "assistant" and isinstance(thought, str):
         if quirks.reasoning_field == "reasoning_details":
-            given = [{"type": "reasoning.text", "text": thought}]
-            message["reasoning_details"] = details if isinstance(details, list) else given
+            message["reasoning_details"] = [{"type": "reasoning.text", "text": thought}]
         else:
             message["reasoning_content"] = thought
     for call in cast("list[dict[str, Any]]", message.get("tool_calls") or []):

@@ -265,12 +265,13 @@ def test_a_hold_grows_while_credit_lasts_and_not_beyond(stage: Stage) -> None:
 
 def test_a_message_is_published_again_only_where_nobody_works_on_it(stage: Stage) -> None:
     job = stage.placed().job
+    assert done(admission.republish(stage.executor, job, claimed_only=True)) == "waiting"
     assert done(admission.republish(stage.executor, job)) == "sent"
     assert stage.client.llen(keys.CALL_QUEUE) == 2
     epoch = stage.claimed(job).epoch
     assert done(admission.republish(stage.executor, job)) == "running"
     stage.lapse(job)
-    assert done(admission.republish(stage.executor, job)) == "sent"
+    assert done(admission.republish(stage.executor, job)) == "again"
     stage.finish(job, epoch, 0)
     assert done(admission.republish(stage.executor, job)) == "gone"
 

@@ -146,7 +146,7 @@ class _Answer:
 
     def candidate(self, index: int, parts: list[dict[str, Any]], reason: str = "") -> dict[str, Any]:
         found: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": index}
-        texts = [part["text"] for part in parts if "text" in part and not part.get("thought")]
+        texts = [part["text"] for part in parts if part.get("text") and not part.get("thought")]
         if self.logprobs and texts:
             chosen = [{"token": text, "tokenId": 7, "logProbability": -0.5} for text in texts]
             tops = [{"candidates": [each]} for each in chosen]
