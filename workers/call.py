@@ -175,8 +175,10 @@ class Call:
         tokens, _ = self.used()
         charge = self.bill(tokens)
         event = self.event("expired", tokens, charge, estimated=True, error="worker_lost")
-        running = msgspec.structs.replace(self.attempts[-1], billed=True, tokens=tokens, reason="worker_lost")
-        event.attempts = [*self.attempts[:-1], running]  # if this checkpoint is booked, it is for this attempt
+        event.attempts = [  # if this checkpoint is booked, it is for the attempt that speaks now
+            a if a.reason else msgspec.structs.replace(a, billed=True, tokens=tokens, reason="worker_lost")
+            for a in self.attempts
+        ]
         return Heartbeat(self.id, self.epoch, encode_event(event), charge.micro, attempts)
 
     def heartbeat_lost(self) -> None:

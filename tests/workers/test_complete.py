@@ -338,7 +338,10 @@ async def test_an_answer_that_breaks_off_is_an_error_and_never_an_end(
     line: Line, provider: Provider, start: Start, behaviour: str
 ) -> None:
     worker = await start(idle_timeout_s=0.3)
-    job = await line.place(chat(f"hello [[mock tokens=20 delay=2ms {behaviour}]]", stream=True))
+    structured = {"type": "json_object"}  # nobody can go on with half an object
+    job = await line.place(
+        chat(f"hello [[mock tokens=20 delay=2ms {behaviour}]]", stream=True, response_format=structured)
+    )
     await worker.run(job)
     heard = await line.ended(job)
     final = heard.final

@@ -187,7 +187,8 @@ def _start(behaviour: Behaviour, chat: ChatRequest) -> int:
     if last.role == "assistant":
         return _tokens_in(last)
     if behaviour.repeat >= 0 and len(chat.messages) > 1 and chat.messages[-2].role == "assistant":
-        return max(0, _tokens_in(chat.messages[-2]) - behaviour.repeat)
+        said = _tokens_in(chat.messages[-2])
+        return said - behaviour.repeat if said >= behaviour.repeat else said
     return 0
 
 
