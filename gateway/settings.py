@@ -83,6 +83,31 @@ class Settings(BaseSettings):
     """Above zero it overrides every model's own limit (tests run in seconds with it)."""
     idle_timeout_s: float = 0.0
     total_timeout_s: float = 0.0
+    most_attempts: int = 8
+    """Calls to providers for one request, hedges and continuations included: trouble must not be multiplied."""
+    request_budget_s: float = 0.0
+    """Seconds for all attempts of a request; 0 takes twice the total limit of the model that was asked for."""
+    backoff_s: float = 0.25
+    """Before a deployment is asked again, with jitter: long enough for a blip to pass, short enough to go unseen."""
+    retry_after_most_s: float = 2.0
+    """A longer Retry-After is not waited for: the next deployment is asked, or the client is told."""
+    rate_limit_attempts: int = 3
+    """How often a deployment that answers 429 without saying when to come back is asked for one request."""
+    rate_limit_s: float = 3.0
+    """Within which time those attempts have to lie."""
+    alone_patience: float = 2.0
+    """A silent deployment may take this many first-token limits while another is asked, or where no other is left."""
+    breaker_failures: int = 5
+    """This many failures within `breaker_window_s`, and at least half of the calls, open a deployment's breaker."""
+    breaker_window_s: float = 10.0
+    breaker_probe_s: float = 1.0
+    """An open deployment gets one call per interval, over all workers: recovery is seen within a second or two."""
+    breaker_patience_s: float = 3.0
+    """How long a request waits for a probe where every deployment's breaker is open."""
+    health_every_s: float = 1.0
+    """How often a worker tells Redis of its good calls and learns the breakers' states."""
+    health_half_life_s: float = 60.0
+    """Error rates and latencies lose half of their weight in this time."""
     allow_private_upstreams: bool = False
     """Deployments may point at private or loopback addresses (self-hosted models, tests)."""
 

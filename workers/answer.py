@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.wire.event import Tokens
+from gateway.catalogue.model import AUTO
+from gateway.wire.event import Attempt, Tokens
+from gateway.wire.job import Job
 from workers.metering import Bill
 from workers.providers.base import Delta, Warned
 
@@ -34,8 +36,40 @@ def usage_object(tokens: Tokens, bill: Bill) -> dict[str, Any]:
     }
 
 
-def _notes(warnings: Sequence[Warned]) -> dict[str, Any]:
-    return {"warnings": [{"code": w.code, "message": w.message} for w in warnings]}
+def shown_model(job: Job, served: str) -> str:
+    """The `model` of the answer: as asked where that model served it, else the one that really did."""
+    return job.asked if served == job.models[0] and job.asked != AUTO else served
+
+
+def attempts_header(attempts: Sequence[Attempt]) -> str:
+    """Every attempt in one line: model, then what became of it, after how many milliseconds, and whether it is billed."""
+    return ", ".join(
+        f"{a.model};provider={a.provider};reason={a.reason};ms={max(0, (a.ended_ms or a.started_ms) - a.started_ms)}"
+        + (";billed" if a.billed else "")
+        for a in attempts
+    )
+
+
+def _attempt_notes(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": a.model,
+            "provider": a.provider,
+            "reason": a.reason,
+            "ms": max(0, (a.ended_ms or a.started_ms) - a.started_ms),
+            "billed": a.billed,
+        }
+        for a in attempts
+    ]
+
+
+def _notes(warnings: Sequence[Warned], attempts: Sequence[Attempt] = ()) -> dict[str, Any]:
+    notes: dict[str, Any] = {}
+    if warnings:
+        notes["warnings"] = [{"code": w.code, "message": w.message} for w in warnings]
+    if len(attempts) > 1:
+        notes["attempts"] = _attempt_notes(attempts)
+    return notes
 
 
 class StreamWriter:
@@ -79,10 +113,16 @@ class StreamWriter:
         choice: dict[str, Any] = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return self._before + _encode(choice) + self._after
 
-    def tail(self, usage: dict[str, Any], warnings: Sequence[Warned], finish: str | None = None) -> bytes:
+    def tail(
+        self,
+        usage: dict[str, Any],
+        warnings: Sequence[Warned],
+        attempts: Sequence[Attempt] = (),
+        finish: str | None = None,
+    ) -> bytes:
         """The stream's end: a finish chunk per choice (`finish` overrides all), usage where asked, `[DONE]`."""
-        if warnings:
-            self.extra({"wonrouter": _notes(warnings)})
+        if notes := _notes(warnings, attempts):
+            self.extra({"wonrouter": notes})
         chunks = [self._chunk(i, {}, None, finish or self._finish.get(i, "stop")) for i in sorted(self._opened or {0})]
         if self._include_usage:
             chunks.append(b"data: " + _encode({**self._head, "choices": [], "usage": usage}) + b"\n\n")

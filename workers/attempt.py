@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import structlog
 
 from gateway.http import UpstreamTransport
@@ -25,12 +27,18 @@ from workers.providers.base import (
     ProviderFailure,
     UpstreamId,
     Usage,
+    Warned,
     Whole,
 )
 from workers.routing.candidates import Candidate
+from workers.routing.turns import Turns
+from workers.share import Share
 from workers.transport import MAX_BODY_BYTES, MAX_ERROR_BYTES, Upstream, UpstreamFailed
 
 log = structlog.get_logger("workers.attempt")
+
+UNREADABLE = "unreadable_event"
+"""The code of the warning with which adapters mark an event that they could not read."""
 
 AFTER_FINISH_S = 2.0
 """How long usage may still come once every choice has ended; then the answer is complete without it."""
@@ -40,9 +48,10 @@ DRAIN_S = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that one attempt may take."""
+    """Seconds that one attempt may take. `first_token_s` is when another is asked, `silence_s` when it is given up."""
 
     first_token_s: float
+    silence_s: float
     idle_s: float
     total_s: float
 
@@ -50,23 +59,50 @@ class Limits:
 def limits_of(candidate: Candidate, settings: Settings) -> Limits:
     """The model's own limits, or what the settings say instead."""
     model = candidate.model
+    first = settings.first_token_timeout_s or model.first_token_timeout_s
     return Limits(
-        settings.first_token_timeout_s or model.first_token_timeout_s,
+        first,
+        first * max(1.0, settings.alone_patience),
         settings.idle_timeout_s or model.idle_timeout_s,
         settings.total_timeout_s or model.total_timeout_s,
     )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """What an attempt asks of whom. `cap` is the output limit to send; None leaves the client's own.
+
+    `added`: input tokens, at least, that the client's own request did not have. `probe`: the breaker is open.
+    """
+
+    candidate: Candidate
+    fields: Mapping[str, msgspec.Raw]
+    stream: bool
+    cap: int | None
+    probe: bool = False
+    added: int = 0
+    prefilled: bool = False
+
+
 class Attempt:
     """A context manager around one upstream call.
+
+    `may_leave` tells, when an event cannot be read, whether somebody else can give the answer: then it is a failure,
+    otherwise the event is skipped with a warning.
 
     `start` returns the events up to the first content, `more` the next ones; both raise `UpstreamFailed`, after which
     the attempt is over. `Done` is the last event.
     """
 
     def __init__(
-        self, call: Call, candidate: Candidate, stream: bool, cap: int | None, limits: Limits, http: UpstreamTransport
+        self,
+        call: Call,
+        asked: Asked,
+        limits: Limits,
+        http: UpstreamTransport,
+        turns: Turns,
     ) -> None:
+        candidate = asked.candidate
         n, request_id = call.next_attempt()
         deployment = candidate.deployment
         self.record = Record(
@@ -79,14 +115,17 @@ class Attempt:
             started_ms=call.now_ms(),
         )
         self.done = False
+        self.asked = asked
+        self.may_leave: Callable[[], bool] = lambda: False
         self._call = call
+        self._turns = turns
         self._adapter = candidate.adapter
         self._wanted = ProviderCall(
             model=candidate.model,
             deployment=deployment,
-            fields=call.fields,
-            stream=stream,
-            cap=cap,
+            fields=asked.fields,
+            stream=asked.stream,
+            cap=asked.cap,
             client_request_id=request_id,
         )
         self._limits = limits
@@ -96,6 +135,7 @@ class Attempt:
         self._began = self._loop.time()
         self._total = self._began + limits.total_s
         self._failure: ProviderFailure | None = None
+        self._told_slow = False
         self._open_choices: set[int] = set()
         self._ended_choices: set[int] = set()
 
@@ -105,7 +145,7 @@ class Attempt:
         leases.note(self._call)
         first = self._total
         if self._wanted.stream:
-            first = min(first, self._began + self._limits.first_token_s)
+            first = min(first, self._began + self._limits.silence_s)
         body = await self._upstream.open(first)
         self.record.status = body.status
         if not 200 <= body.status < 300:
@@ -113,7 +153,9 @@ class Attempt:
             raise UpstreamFailed(self._adapter.failure(body.status, body.headers, raw))
         events = await self._until_first(first)
         self.record.first_ms = self._call.now_ms()
-        metrics.FIRST_TOKEN.labels(self.record.provider).observe(self._loop.time() - self._began)
+        first_s = self._loop.time() - self._began
+        metrics.FIRST_TOKEN.labels(self.record.provider).observe(first_s)
+        self._turns.spoke(self.record.deployment, first_s, self.asked.probe)
         if not self.done and any(isinstance(event, UpstreamId) for event in events):
             leases.note(self._call)
         return events
@@ -172,6 +214,9 @@ class Attempt:
             if isinstance(event, Failed):
                 self._failure = event.failure
                 break
+            if isinstance(event, Warned) and event.code == UNREADABLE and self.may_leave():
+                self._failure = ProviderFailure(kind="unreadable", message=event.message, status=self._upstream.status)
+                break
             events.append(event)
             if isinstance(event, Delta):
                 self._open_choices.add(event.index)
@@ -185,6 +230,12 @@ class Attempt:
                 self.done = True
         return events
 
+    def share(self) -> Share:
+        """An empty share of the answer, for this attempt to fill."""
+        record, asked = self.record, self.asked
+        counts = self._adapter.counts_deltas
+        return Share(record.model, record.provider, record.deployment, counts, added=asked.added)
+
     def ended(self, reason: str, billed: bool) -> None:
         """Writes down how it ended: `ok`, the failure's kind, or why it was stopped."""
         self.record.ended_ms = self._call.now_ms()
@@ -193,10 +244,19 @@ class Attempt:
         self._call.attempts_changed()
         metrics.ATTEMPTS.labels(self.record.provider, reason).inc()
 
-    def failed(self, failure: ProviderFailure) -> None:
+    def too_slow(self) -> None:
+        """Its first token is late: whoever is faster may answer, and its health suffers once."""
+        if not self._told_slow:
+            self._told_slow = True
+            late = ProviderFailure(kind="timeout", message="no first token in time")
+            self._turns.failed(self.record.deployment, late, self.asked.probe)
+
+    def failed(self, failure: ProviderFailure, billed: bool = False) -> None:
         """Writes a failure down and tells operators about those that only they can mend."""
+        if not self._told_slow:
+            self._turns.failed(self.record.deployment, failure, self.asked.probe)
         self.record.status = self.record.status or failure.status
-        self.ended(failure.kind, billed=False)
+        self.ended(failure.kind, billed)
         level = logging.ERROR if failure.kind == "credentials" else logging.WARNING
         log.log(
             level,
@@ -218,6 +278,10 @@ class Attempt:
         finally:
             await self._upstream.aclose()
 
+    async def close(self) -> None:
+        """Closes the connection, whatever is still to come. Safe to repeat."""
+        await self._upstream.aclose()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -225,4 +289,4 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self.done:
-            await self._upstream.aclose()
+            await self.close()

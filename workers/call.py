@@ -23,8 +23,9 @@ from gateway.wire.event import (
 )
 from gateway.wire.job import Job
 from workers import estimate
-from workers.metering import NOTHING, Bill, Use, bill
+from workers.metering import NOTHING, Bill, bill
 from workers.providers.base import Delta, Warned
+from workers.share import Share, used, uses
 
 Stop = Literal["cancelled", "lost", "shutdown", "nobody"]
 """Why a call is stopped before its end: asked by the client's side, taken by another worker, this process ends,
@@ -50,15 +51,10 @@ class Call:
         self.hold_micro = claim.hold_micro
         self.attempts = earlier_attempts(claim, job)
         self.own_attempts = 0
-        self.model = job.models[0]
-        self.provider = ""
-        self.deployment = ""
-        self.usage: Tokens | None = None
-        self.estimated = False
+        self.shares: list[Share] = []
+        """Who has put what into the answer, in order."""
         self.delivered = 0
         """Content-bearing deltas that went out."""
-        self.delivered_bytes = 0
-        self.counts_deltas = True
         self.warnings: list[Warned] = []
         self.first_ms: int | None = None
         self.seq = 0
@@ -104,11 +100,10 @@ class Call:
         return self.own_attempts, f"{self.id}.{self.epoch}.{self.own_attempts}"
 
     def sent(self, event: Delta) -> None:
-        """Counts one delta that goes to the client."""
+        """Counts one delta of the newest share that goes to the client."""
         if event.content:
             self.delivered += 1
-            if not self.counts_deltas:
-                self.delivered_bytes += estimate.bytes_of_delta(event.delta)
+            self.shares[-1].sent(event)
             if self.first_ms is None:
                 self.first_ms = self.since_admission_ms()
 
@@ -121,22 +116,20 @@ class Call:
 
     def output_estimate(self) -> int:
         """Output tokens delivered so far."""
-        return self.delivered if self.counts_deltas else self.delivered_bytes // estimate.BYTES_PER_TOKEN
+        return sum(share.counted() for share in self.shares)
 
     def used(self) -> tuple[Tokens, bool]:
         """What has been used so far, and whether that is an estimate. Nothing delivered is nothing used."""
-        if self.usage is not None:
-            return self.usage, self.estimated
-        if self.delivered == 0:
+        if self.delivered == 0 and not any(share.whole and share.usage for share in self.shares):
             return Tokens(), False
-        return Tokens(prompt=self.input_estimate(), completion=self.output_estimate()), True
+        return used(self.shares, self.input_estimate, self.job.input_bound)
 
     def bill(self, tokens: Tokens) -> Bill:
-        """The charge for `tokens`, within the hold where it is strict."""
+        """The charge for `tokens` as the shares have them, within the hold where it is strict."""
         if not tokens.prompt and not tokens.completion:
             return NOTHING
         most = self.hold_micro if self.job.policy == "strict" else None
-        return bill([Use(self.model, tokens.prompt, tokens.completion)], self.job.terms, most)
+        return bill(uses(self.shares, tokens.prompt), self.job.terms, most)
 
     def event(
         self,
@@ -149,12 +142,14 @@ class Call:
         finish_reason: str | None = None,
     ) -> UsageEvent:
         """The job's usage event as things stand."""
+        first = self.shares[0] if self.shares else None
+        last = self.attempts[-1] if self.attempts else None
         return msgspec.structs.replace(
             self.base,
             job=self.id,
-            model=self.model,
-            provider=self.provider,
-            deployment=self.deployment,
+            model=first.model if first else self.job.models[0],
+            provider=first.provider if first else last.provider if last else "",
+            deployment=first.deployment if first else last.deployment if last else "",
             outcome=outcome,
             finish_reason=finish_reason,
             error=error,
@@ -180,8 +175,10 @@ class Call:
         tokens, _ = self.used()
         charge = self.bill(tokens)
         event = self.event("expired", tokens, charge, estimated=True, error="worker_lost")
-        running = msgspec.structs.replace(self.attempts[-1], billed=True, tokens=tokens, reason="worker_lost")
-        event.attempts = [*self.attempts[:-1], running]  # if this checkpoint is booked, it is for this attempt
+        event.attempts = [  # if this checkpoint is booked, it is for the attempt that speaks now
+            a if a.reason else msgspec.structs.replace(a, billed=True, tokens=tokens, reason="worker_lost")
+            for a in self.attempts
+        ]
         return Heartbeat(self.id, self.epoch, encode_event(event), charge.micro, attempts)
 
     def heartbeat_lost(self) -> None:

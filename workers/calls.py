@@ -28,7 +28,7 @@ from workers.leases import Leases, stop_channel
 from workers.publisher import Publisher
 from workers.reloading import DeploymentSet
 from workers.room import Room
-from workers.routing.choose import Balance
+from workers.routing.turns import Turns
 
 log = structlog.get_logger("workers.calls")
 
@@ -59,6 +59,7 @@ class CallWorker:
         )
         leases = Leases(redis, self.publisher, heartbeat_s=settings.heartbeat_s, lease_s=settings.lease_s)
         self._stop_channel = stop_channel(leases)
+        deployments = DeploymentSet(load)
         self.room = Room(
             settings=settings,
             worker=self.id,
@@ -67,9 +68,9 @@ class CallWorker:
             http=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s, allow_private=True),
             publisher=self.publisher,
             leases=leases,
-            deployments=DeploymentSet(load),
+            deployments=deployments,
             models=models,
-            balance=Balance(),
+            turns=Turns(redis, settings, deployments.ids),
             sealer=Sealer(settings.secret_bytes, "job"),
             kept_sealer=Sealer(settings.secret_bytes, "kept"),
         )
@@ -84,7 +85,7 @@ class CallWorker:
 
     async def start(self) -> None:
         """Starts renewing, listening and reloading; does not wait for Redis or PostgreSQL."""
-        for service in (self.room.leases.run(), self.control.run(), self.room.deployments.run()):
+        for service in (self.room.leases.run(), self.control.run(), self.room.deployments.run(), self.room.turns.run()):
             self._services.append(asyncio.create_task(service))
 
     async def run(self, job: str) -> None:

@@ -17,7 +17,8 @@ from gateway.wire.frame import FINAL, KEPT, MAX_PUBLISHED_BYTES, Final, Frame, e
 from gateway.wire.job import decode_job
 from workers import faults, metrics
 from workers.call import Call
-from workers.delivery import Ended, answer
+from workers.delivery import answer
+from workers.ended import Ended
 from workers.metering import NOTHING
 from workers.room import Room
 

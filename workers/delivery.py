@@ -1,41 +1,26 @@
-"""From a job to its answer: attempts one after the other, their events to the client as they come."""
+"""From a job to its answer: who speaks, what of it goes to the client, who goes on where it breaks off."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 
 import msgspec
-from redis.exceptions import RedisError
 
-from gateway.credit import running
-from gateway.wire.event import Outcome, Tokens
+from gateway.wire.event import Tokens
 from gateway.wire.frame import Final
 from workers import estimate, faults
-from workers.answer import Collector, StreamWriter, usage_object, whole
-from workers.attempt import Attempt, limits_of
+from workers.answer import Collector, attempts_header, shown_model, usage_object, whole
+from workers.attempt import Asked, Attempt, limits_of
 from workers.call import Call
-from workers.metering import Bill
+from workers.caps import cap_to_send
+from workers.ended import Ended
+from workers.opening import Opening, Spoken
 from workers.providers.base import Delta, Event, Extra, ProviderFailure, Usage, Warned, Whole
 from workers.room import Room
 from workers.routing.candidates import Candidate, candidates
-from workers.routing.policy import Plan
+from workers.routing.policy import Limits, Others, Plan, Step
+from workers.streaming import stream
 from workers.transport import UpstreamFailed
-
-EXTEND_AT = 0.75
-"""An optimistic hold grows once this share of the granted output is used: the reply is here before the rest is."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ended:
-    """How a call ended. `final` None: nobody is told. `free`: nothing is charged, whatever was counted."""
-
-    outcome: Outcome
-    final: Final | None
-    error: str | None = None
-    finish_reason: str | None = None
-    charge: Bill | None = None
-    free: bool = False
 
 
 async def answer(room: Room, call: Call) -> Ended:
@@ -43,149 +28,65 @@ async def answer(room: Room, call: Call) -> Ended:
     groups = candidates(call.job, room.models, room.deployments.current)
     if not groups:
         return Ended("failed", faults.no_deployment(call.job.asked), error="no_deployment", free=True)
+    budget = room.settings.request_budget_s or 2 * limits_of(groups[0][0], room.settings).total_s
+    plan = Plan(groups, Limits.of(room.settings), asyncio.get_running_loop().time() + budget)
+    try:
+        if call.job.stream:
+            return await stream(room, call, plan, await open_answer(room, call, plan, Others(plan.untried())))
+        return await _collected(room, call, plan)
+    except UpstreamFailed as failed:
+        final = faults.provider_final(failed.failure)
+        final.headers["x-wonrouter-attempts"] = attempts_header(call.attempts)
+        return Ended("failed", final, error=_code(failed.failure), free=True)
+
+
+async def open_answer(room: Room, call: Call, plan: Plan, step: Step) -> Spoken:
+    """The first deployment to speak, asked what the client asked. Raises `UpstreamFailed` where none does."""
+
+    def ask(candidate: Candidate, probe: bool) -> Asked:
+        streamed = call.job.stream or candidate.model.quirks.stream_only
+        return Asked(candidate, call.fields, streamed, cap_to_send(call, candidate), probe)
+
+    spoken = await Opening(room, call, plan, ask).run(step)
+    call.may_grow = spoken.attempt.asked.cap is None
+    return spoken
+
+
+async def _collected(room: Room, call: Call, plan: Plan) -> Ended:
+    """A whole answer. What breaks off half-way is asked for again: nobody has seen anything of it."""
+    step: Step | None = Others(plan.untried())
     loop = asyncio.get_running_loop()
-    plan = Plan(groups, room.balance, loop.time() + limits_of(groups[0][0], room.settings).total_s)
-    step = plan.first()
-    while True:
-        if step.wait_s:
-            await asyncio.sleep(step.wait_s)
-        cap = cap_to_send(call, step.candidate)
-        call.may_grow = cap is None
-        attempt = Attempt(
-            call,
-            step.candidate,
-            call.job.stream or step.candidate.model.quirks.stream_only,
-            cap,
-            limits_of(step.candidate, room.settings),
-            room.http,
-        )
-        _serve_from(call, step.candidate)
+    while step is not None:
+        spoken = await open_answer(room, call, plan, step)
+        attempt = spoken.attempt
+        call.shares = [attempt.share()]
+        call.warnings.clear()
+        attempt.may_leave = lambda: plan.other(loop.time()) is not None
         try:
-            return await _deliver(room, call, attempt)
+            async with attempt:
+                ended = await _collect(call, attempt, spoken.events)
         except UpstreamFailed as failed:
             attempt.failed(failed.failure)
-            if call.delivered:
-                attempt.record.billed = True
-                return _broken(failed.failure)
-            following = plan.after(step.candidate, failed.failure, loop.time())
+            call.shares.clear()
+            step = plan.after(attempt.asked.candidate, failed.failure, loop.time())
         except asyncio.CancelledError:
-            attempt.ended(call.stop_reason or "stopped", billed=call.delivered > 0)
+            attempt.ended(call.stop_reason or "stopped", billed=False)
             raise
-        if following is None:
-            failure = plan.telling()
-            return Ended("failed", faults.provider_final(failure), error=_code(failure), free=True)
-        step = following
-
-
-def _serve_from(call: Call, candidate: Candidate) -> None:
-    call.model = candidate.model.id
-    call.provider = candidate.deployment.provider
-    call.deployment = candidate.deployment.id
-    call.counts_deltas = candidate.adapter.counts_deltas
-    call.usage, call.estimated = None, False
-    call.warnings.clear()
+        else:
+            room.spawn(attempt.drain())
+            return ended
+    raise UpstreamFailed(plan.telling())
 
 
 def _code(failure: ProviderFailure) -> str:
     return "provider_unavailable" if failure.status < 400 or failure.kind == "credentials" else failure.kind
 
 
-def _broken(failure: ProviderFailure) -> Ended:
-    return Ended("failed", faults.broken_stream(failure), error="stream_interrupted")
-
-
-def wanted_cap(call: Call) -> int | None:
-    """The output limit per choice that the client gave, or None."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        raw = call.fields.get(name)
-        if raw is not None and bytes(raw).isdigit():
-            return int(bytes(raw))
-    return None
-
-
-def choices_wanted(call: Call) -> int:
-    """How many choices the client asked for."""
-    raw = call.fields.get("n")
-    return max(1, int(bytes(raw))) if raw is not None and bytes(raw).isdigit() else 1
-
-
-def cap_to_send(call: Call, candidate: Candidate) -> int | None:
-    """The output limit per choice to send: always under a strict hold, and where the grant is below the wish.
-
-    Without a limit of the client's, an optimistic hold grows with the answer instead.
-    """
-    asked, granted = wanted_cap(call), max(1, call.cap)
-    if asked is not None:
-        return min(asked, granted)
-    if call.job.policy == "strict" or granted < candidate.model.default_output_cap:
-        return granted
-    return None
-
-
-async def _deliver(room: Room, call: Call, attempt: Attempt) -> Ended:
-    async with attempt:
-        events = await attempt.start(room.leases)
-        if call.job.stream:
-            ended = await _stream(room, call, attempt, events)
-        else:
-            ended = await _collect(call, attempt, events)
-    attempt.ended("ok", billed=True)
-    if attempt.done:
-        room.spawn(attempt.drain())
-    return ended
-
-
-async def _stream(room: Room, call: Call, attempt: Attempt, events: list[Event]) -> Ended:
-    writer = StreamWriter(call.public_id, call.created, call.job.asked, call.job.include_usage)
-    while True:
-        text = _write(call, writer, events)
-        if attempt.done:
-            return _stream_end(call, writer, text, None)
-        if text:
-            room.publisher.chunk(call.reply, call.id, call.epoch, call.seq, text)
-            call.seq += 1
-        if _over_grant(room, call):
-            call.warnings.append(Warned("credit_limit_exceeded", "The answer ends here: no credit is left for more."))
-            return _stream_end(call, writer, b"", "length")
-        events = await attempt.more()
-
-
-def _write(call: Call, writer: StreamWriter, events: list[Event]) -> bytes:
-    parts: list[bytes] = []
-    for event in events:
-        if isinstance(event, Delta):
-            call.sent(event)
-            parts.append(writer.delta(event))
-        elif isinstance(event, Usage):
-            call.usage = event.tokens
-        elif isinstance(event, Extra):
-            writer.extra(event.fields)
-        elif isinstance(event, Warned):
-            call.warnings.append(event)
-    return b"".join(parts)
-
-
-def _stream_end(call: Call, writer: StreamWriter, text: bytes, finish: str | None) -> Ended:
-    if call.usage is None:
-        call.usage, call.estimated = _estimated(call), True
-    charge = call.bill(call.usage)
-    tail = text + writer.tail(usage_object(call.usage, charge), call.warnings, finish)
-    final = Final(200, tail, "text/event-stream", headers=_headers(call), charged=charge.micro > 0)
-    return Ended("complete", final, finish_reason=finish or writer.finish_reason(), charge=charge)
-
-
-def _estimated(call: Call) -> Tokens:
-    return Tokens(prompt=call.input_estimate(), completion=call.output_estimate())
-
-
-def _headers(call: Call) -> dict[str, str]:
-    return {"x-wonrouter-attempts": str(call.own_attempts)}
-
-
 async def _collect(call: Call, attempt: Attempt, events: list[Event]) -> Ended:
     """One whole answer, as it came or collected from a stream."""
     collector = Collector()
     fields: dict[str, object] = {}
+    share = call.shares[-1]
     while True:
         for event in events:
             if isinstance(event, Whole):
@@ -193,7 +94,7 @@ async def _collect(call: Call, attempt: Attempt, events: list[Event]) -> Ended:
             elif isinstance(event, Delta):
                 collector.delta(event)
             elif isinstance(event, Usage):
-                call.usage = event.tokens
+                share.usage = event.tokens
             elif isinstance(event, Extra):
                 fields.update(event.fields)
             elif isinstance(event, Warned):
@@ -205,13 +106,18 @@ async def _collect(call: Call, attempt: Attempt, events: list[Event]) -> Ended:
         fields.update(collector.fields())
     choices = fields["choices"]
     raw = bytes(choices) if isinstance(choices, msgspec.Raw) else msgspec.json.encode(choices)
-    if call.usage is None:
-        call.usage = Tokens(prompt=call.input_estimate(), completion=estimate.of_choices(raw))
-        call.estimated = True
+    if share.usage is None:
+        share.usage = Tokens(prompt=call.input_estimate(), completion=estimate.of_choices(raw))
+        share.estimated = True
+    share.whole = True
+    attempt.ended("ok", billed=True)
     call.first_ms = call.since_admission_ms()
-    charge = call.bill(call.usage)
-    body = whole(fields, call.public_id, call.created, call.job.asked, usage_object(call.usage, charge), call.warnings)
-    final = Final(200, body, headers=_headers(call), charged=charge.micro > 0)
+    tokens, _ = call.used()
+    charge = call.bill(tokens)
+    usage = usage_object(tokens, charge)
+    body = whole(fields, call.public_id, call.created, shown_model(call.job, share.model), usage, call.warnings)
+    headers = {"x-wonrouter-attempts": attempts_header(call.attempts)}
+    final = Final(200, body, headers=headers, charged=charge.micro > 0)
     return Ended("complete", final, finish_reason=_first_finish(raw), charge=charge)
 
 
@@ -228,28 +134,3 @@ def _first_finish(choices: bytes) -> str | None:
     except msgspec.DecodeError:
         return None
     return found[0].finish_reason if found else None
-
-
-def _over_grant(room: Room, call: Call) -> bool:
-    """Grows an optimistic hold in time; True where no more is granted and the grant is used up."""
-    if not call.may_grow:
-        return False
-    used = call.output_estimate() / choices_wanted(call)
-    if used >= EXTEND_AT * call.cap and not call.extending and not call.refused:
-        call.extending = True
-        room.spawn(_extend(room, call))
-    return call.refused and used >= call.cap
-
-
-async def _extend(room: Room, call: Call) -> None:
-    model = room.models.get(call.model)
-    step = model.default_output_cap if model is not None else call.cap
-    try:
-        cap = await running.extend(room.redis, call.id, call.epoch, max(1, step))
-    except (RedisError, OSError):
-        cap = call.cap  # Redis is away: asked again with the next piece
-    call.extending = False
-    if cap is None:
-        call.refused = True
-    else:
-        call.cap = cap

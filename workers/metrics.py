@@ -19,3 +19,10 @@ NOBODY = Counter("wonrouter_worker_nobody_listened", "Calls stopped because thei
 JOBS = Counter("wonrouter_worker_jobs", "Jobs ended here", ["outcome"])
 LOOP_LAG = Gauge("wonrouter_worker_loop_lag_seconds", "How late the event loop woke for its last heartbeat")
 KEPT_BYTES = Gauge("wonrouter_worker_resend_bytes", "Frames kept for resending")
+BREAKER_OPEN = Gauge("wonrouter_deployment_breaker_open", "1 while a deployment's breaker is open", ["deployment"])
+ERROR_RATE = Gauge(
+    "wonrouter_deployment_error_rate", "Share of failed calls, decayed, over all workers", ["deployment"]
+)
+LATENCY = Gauge(
+    "wonrouter_deployment_first_token_seconds", "Decayed mean time to the first token, over all workers", ["deployment"]
+)

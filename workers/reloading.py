@@ -32,6 +32,10 @@ class DeploymentSet:
         """Something changed: load soon."""
         self._wake.set()
 
+    def ids(self) -> list[str]:
+        """Every deployment's id."""
+        return [deployment.id for found in self.current.values() for deployment in found]
+
     async def run(self) -> None:
         """Loads for ever."""
         while True:

@@ -15,7 +15,7 @@ from gateway.settings import Settings
 from workers.leases import Leases
 from workers.publisher import Publisher
 from workers.reloading import DeploymentSet
-from workers.routing.choose import Balance
+from workers.routing.turns import Turns
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,7 +30,7 @@ class Room:
     leases: Leases
     deployments: DeploymentSet
     models: Mapping[str, Model]
-    balance: Balance
+    turns: Turns
     sealer: Sealer
     """Opens jobs."""
     kept_sealer: Sealer

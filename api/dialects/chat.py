@@ -71,6 +71,7 @@ class ChatBody(msgspec.Struct):
     functions: list[msgspec.Raw] | None = None
     response_format: msgspec.Raw = msgspec.Raw()
     provider: msgspec.Raw = msgspec.Raw()
+    models: list[str] | None = None
     top_k: Any = None
     repetition_penalty: Any = None
     min_p: Any = None
@@ -100,6 +101,8 @@ def parse(raw: bytes, most_depth: int) -> ChatBody:
         raise _named(str(exc)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise InvalidRequest("The request body is not valid JSON.") from exc
+    if not body.model and body.models:
+        body.model = body.models[0]
     if not body.model:
         raise InvalidRequest("You must provide a model parameter.", param="model")
     if not body.messages:

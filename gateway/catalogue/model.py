@@ -31,6 +31,9 @@ Provider = Literal[
 
 ReasoningField = Literal["reasoning_content", "reasoning", "reasoning_details", "think_tags", "native", "hidden"]
 
+AUTO = "kr/auto"
+"""The name under which the gateway itself chooses a model."""
+
 PRICE_DECIMALS = 6
 RATE_DECIMALS = 4
 

@@ -97,10 +97,10 @@ class _RetiredFile(msgspec.Struct, forbid_unknown_fields=True):
 @cache
 def builtin() -> Builtin:
     """The packaged catalogue, read and checked once per process. Raises ValueError for a mistake in the files."""
-    listed = msgspec.convert(_read("models.toml"), _ModelsFile)
-    aliases = msgspec.convert(_read("aliases.toml"), _AliasesFile)
-    retired = msgspec.convert(_read("retired.toml"), _RetiredFile).successors
-    profiles = cast("dict[str, dict[str, Any]]", _read("profiles.toml")["profile"])
+    listed = msgspec.convert(read_data("models.toml"), _ModelsFile)
+    aliases = msgspec.convert(read_data("aliases.toml"), _AliasesFile)
+    retired = msgspec.convert(read_data("retired.toml"), _RetiredFile).successors
+    profiles = cast("dict[str, dict[str, Any]]", read_data("profiles.toml")["profile"])
     models = {row.id: _model(order, row, profiles) for order, row in enumerate(listed.model)}
     if len(models) != len(listed.model):
         raise ValueError("models.toml: a model is listed twice")
@@ -124,7 +124,8 @@ def output_cap(
     return min(cap, max_output_tokens)
 
 
-def _read(name: str) -> dict[str, Any]:
+def read_data(name: str) -> dict[str, Any]:
+    """A packaged data file."""
     return tomllib.loads(files("gateway.catalogue").joinpath("data", name).read_text("utf-8"))
 
 

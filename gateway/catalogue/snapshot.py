@@ -49,7 +49,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot:
     """Models by id, names that lead to them, and prices and rates over time.
 
-    `prices` and `rates` may be given in any order; `available` holds the ids of models with a deployment.
+    `prices` and `rates` may be given in any order; `available` holds the ids of models with a deployment. `reach` says
+    of what kinds a model's deployments are: pairs of (domestic, no training); a model that is not in it has any kind.
     """
 
     version: str
@@ -61,6 +62,7 @@ class Snapshot:
     retired: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     sold_until_ms: int = FOREVER_MS
     """From then on the newest exchange rate is too old to sell by."""
+    reach: Mapping[str, frozenset[tuple[bool, bool]]] = field(default_factory=dict[str, frozenset[tuple[bool, bool]]])
     _price_starts: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _rate_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _rate_steps: tuple[FxRate, ...] = field(init=False, repr=False, compare=False)
@@ -120,6 +122,13 @@ class Snapshot:
         if model is None or model.state != "active":
             raise UnknownModel(asked, self._suggestions(asked, model))
         return model
+
+    def reachable(self, model_id: str, *, domestic: bool, no_training: bool) -> bool:
+        """Whether the model has a deployment that an organisation with these rules may use."""
+        if model_id not in self.available:
+            return False
+        kinds = self.reach.get(model_id)
+        return kinds is None or any((at_home or not domestic) and (kept or not no_training) for at_home, kept in kinds)
 
     def terms_at(self, model_id: str, at_ms: int) -> Terms:
         """Price and rate for a call admitted at `at_ms` (Unix, ms).

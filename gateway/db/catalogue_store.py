@@ -66,6 +66,7 @@ def read_snapshot(connection: Connection, sandbox: bool, stop_business_days: int
         available=frozenset(available),
         retired=packaged.retired,
         sold_until_ms=_sold_until(rates, stop_business_days),
+        reach={model: frozenset(kinds) for model, kinds in deployed.items()},
     )
 
 
@@ -111,11 +112,16 @@ def _rate(row: RowMapping) -> FxRate:
     )
 
 
-def _deployed(connection: Connection) -> set[str]:
-    """Models with a deployment, read by name: the table is the deployments' own."""
+def _deployed(connection: Connection) -> dict[str, set[tuple[bool, bool]]]:
+    """Models with a deployment that is not drained, and of which kinds (domestic, no training); read by name: the
+    table is the deployments' own."""
     if connection.scalar(sa.text("SELECT to_regclass('deployment')")) is None:
-        return set()
-    return set(connection.scalars(sa.text("SELECT DISTINCT model FROM deployment")))
+        return {}
+    rows = connection.execute(sa.text("SELECT DISTINCT model, domestic, no_training FROM deployment WHERE weight > 0"))
+    found: dict[str, set[tuple[bool, bool]]] = {}
+    for model, domestic, no_training in rows:
+        found.setdefault(model, set()).add((domestic, no_training))
+    return found
 
 
 def _version(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import click
+from redis.exceptions import RedisError
 
 from gateway.db import connect
-from gateway.deployments import store
+from gateway.deployments import health, store
 from gateway.deployments.change import apply as apply_text
 from gateway.deployments.deployment import Deployment
 from gateway.deployments.file import MistakesInFile
 from gateway.installation import NoInstallationError, find
+from gateway.redis import connect as connect_redis
 
 _COLUMNS = ("model", "provider", "upstream_model", "weight", "region", "base_url", "id")
 
@@ -59,14 +62,33 @@ def list_(*, as_json: bool) -> None:
         stored = store.listed(engine)
     finally:
         engine.dispose()
-    rows = [{**_public(item.deployment), "source": item.source} for item in stored]
+    states = _health(there.redis_url, [item.deployment.id for item in stored])
+    rows: list[dict[str, object]] = [
+        {**_public(item.deployment), "source": item.source, "health": state}
+        for item, state in zip(stored, states, strict=True)
+    ]
     if as_json:
         click.echo(json.dumps(rows))
     elif not rows:
         click.echo("No deployments. Add some with `wonrouter deployments apply FILE`.")
     else:
         for row in rows:
-            click.echo("  ".join(str(row[name] if row[name] is not None else "-") for name in (*_COLUMNS, "source")))
+            known = row["health"]
+            state = known["state"] if isinstance(known, dict) else "unknown"
+            columns = [str(row[name] if row[name] is not None else "-") for name in (*_COLUMNS, "source")]
+            click.echo("  ".join([*columns, state]))
+
+
+def _health(redis_url: str, deployments: list[str]) -> list[dict[str, Any] | None]:
+    """How each is doing as the workers know it; None where Redis is away."""
+    client = connect_redis(redis_url)
+    try:
+        found = health.read(client, deployments)
+    except RedisError:
+        return [None] * len(deployments)
+    finally:
+        client.close()
+    return [{"state": h.state, "error_rate": round(h.error_rate, 4), "first_token_ms": h.first_token_ms} for h in found]
 
 
 def _public(deployment: Deployment) -> dict[str, object]:

@@ -12,6 +12,7 @@ wr:a:{job}              string    the kept answer, sealed (TTL kept_ttl_s)
 wr:leases               zset      open job -> when its lease lapses (milliseconds of Redis's clock)
 wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
 wr:l:{scope}            string    tries to sign in, of one account or address (TTL the throttle's period)
+wr:d:{deployment}       hash      breaker, turn and health of a deployment (a day after its last call)
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
 wr:calls                list      the Celery queue of the call workers
@@ -38,6 +39,7 @@ BODY_PREFIX = "wr:b:"
 KEPT_PREFIX = "wr:a:"
 RATE_PREFIX = "wr:r:"
 TRIES_PREFIX = "wr:l:"
+DEPLOYMENT_PREFIX = "wr:d:"
 REPLY_PREFIX = "wr:reply:"
 CONTROL_PREFIX = "wr:ctl:"
 

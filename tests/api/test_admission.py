@@ -139,7 +139,7 @@ async def test_the_job_carries_the_body_byte_for_byte_and_what_was_asked(house: 
     taken = await house.worker.take()
     job = taken.job
     assert job.body == raw
-    assert (job.asked, job.models, job.surface, job.title, job.user) == ("kr/gpt4o", [MODEL], "krouter", "가게", None)
+    assert (job.asked, job.models[0], job.surface, job.title, job.user) == ("kr/gpt4o", MODEL, "krouter", "가게", None)
     assert (job.org, job.key, job.stream) == ("org1", "key1", False)
     base = decode_event(taken.claim.base_event)
     assert (base.org, base.key, base.asked, base.outcome) == ("org1", "key1", "kr/gpt4o", "voided")

@@ -52,6 +52,9 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ending: str = ""
     """`none`: the stream ends after the last token without a word. `bare`: it tells why it ended, but the dialect's
     last event (`[DONE]`, `message_stop`) is missing."""
+    repeat: int = -1
+    """Asked by the user to go on after the assistant's own words, it repeats so many tokens of them and goes on. -1: it
+    begins from the start. A conversation that ends with the assistant's words is always gone on with."""
     ping: int = 0
     """A keep-alive in the dialect's way before every so many tokens."""
     split: int = 0

@@ -177,7 +177,7 @@ class Line:
         models: Sequence[str] = (MODEL,),
         cap: int = 4096,
         policy: str = "optimistic",
-        terms: JobTerms = TERMS,
+        terms: JobTerms | dict[str, JobTerms] = TERMS,
         input_micro: int = 1_000_000,
         unit_micro: int = 14_006,
         **job: Any,
@@ -186,11 +186,12 @@ class Line:
         stream = bool(body.get("stream"))
         options = body.get("stream_options") or {}
         base = UsageEvent("", "org", "key", body["model"], "bizrouter", "chat", stream)
+        priced = terms if isinstance(terms, dict) else dict.fromkeys(models, terms)
         digits = ids.random_parts()
         sealed_at = (digits[0] + digits[1]).encode()
         wanted = Job(
-            "org", "key", "bizrouter", "chat", body["model"], list(models), dict.fromkeys(models, terms), "v1", stream,
-            bool(options.get("include_usage")), cast("Any", policy), json.dumps(body).encode(), 100, **job,
+            "org", "key", "bizrouter", "chat", body["model"], list(models), priced, "v1", stream,
+            bool(options.get("include_usage")), cast("Any", policy), json.dumps(body).encode(), 100_000, **job,
         )  # fmt: skip  # the order is the struct's
         placed = await admission.place(
             self.redis,

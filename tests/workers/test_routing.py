@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.catalogue.packaged import builtin
@@ -12,16 +14,32 @@ from workers.providers.base import FailureKind, ProviderFailure
 from workers.providers.openai import OpenAI
 from workers.routing.candidates import Candidate
 from workers.routing.choose import Balance
-from workers.routing.policy import MOST_ATTEMPTS, Plan
+from workers.routing.policy import Again, Limits, Others, Plan, Step
+from workers.routing.preferences import Preferences, preferences
+
+GPT4O = "openai/gpt-4o"
 
 
-def candidate(name: str, weight: int = 1) -> Candidate:
-    made = Deployment(name, "openai/gpt-4o", "openai", "https://host", "gpt-4o", weight=weight)
-    return Candidate(builtin().models["openai/gpt-4o"], made, OpenAI())
+def candidate(name: str, weight: int = 1, model: str = GPT4O, **changes: Any) -> Candidate:
+    made = Deployment(name, model, "openai", "https://host", "upstream", weight=weight)
+    return Candidate(msgspec.structs.replace(builtin().models[model], **changes), made, OpenAI())
 
 
-def failure(kind: FailureKind, **more: float) -> ProviderFailure:
-    return ProviderFailure(kind=kind, status=0, retry_after_s=more.get("retry_after_s"))
+def failure(kind: FailureKind, retry_after_s: float | None = None, status: int = 0) -> ProviderFailure:
+    return ProviderFailure(kind=kind, status=status, retry_after_s=retry_after_s)
+
+
+def plan_of(*groups: list[Candidate], attempts: int = 8) -> Plan:
+    return Plan(list(groups), Limits(attempts=attempts), deadline=100)
+
+
+def names(step: Step | None) -> list[str]:
+    """The deployments that a step may ask."""
+    if step is None:
+        return []
+    if isinstance(step, Again):
+        return [step.candidate.deployment.id]
+    return [c.deployment.id for group in step.groups for c in group]
 
 
 def test_weights_are_kept_exactly_and_without_runs() -> None:
@@ -32,57 +50,130 @@ def test_weights_are_kept_exactly_and_without_runs() -> None:
     assert Counter(order[:10]) == {"a": 7, "b": 2, "c": 1}
 
 
-def test_another_deployment_comes_before_the_same_again() -> None:
+@pytest.mark.parametrize("kind", ["server", "overloaded"])
+def test_a_blip_is_tried_once_more_and_then_the_next_is_asked(kind: FailureKind) -> None:
     a, b = candidate("a"), candidate("b")
-    plan = Plan([[a, b]], Balance(), deadline=100)
-    first = plan.first().candidate
-    second = plan.after(first, failure("server"), now=0)
-    assert second is not None
-    assert (second.candidate is not first, second.wait_s) == (True, 0.0)
+    plan = plan_of([a, b])
+    plan.begins(a)
+    again = plan.after(a, failure(kind), now=0)
+    assert isinstance(again, Again) and again.candidate is a and 0 < again.wait_s < 1
+    plan.begins(a)
+    assert names(plan.after(a, failure(kind), now=1)) == ["b"]
 
 
-def test_the_only_deployment_is_asked_once_more_after_a_pause() -> None:
-    a = candidate("a")
-    plan = Plan([[a]], Balance(), deadline=100)
-    plan.first()
-    again = plan.after(a, failure("server"), now=0)
-    assert again is not None
-    assert 0 < again.wait_s < 1
-    assert plan.after(a, failure("server"), now=1) is None
+def test_a_rate_limit_without_a_time_is_asked_three_times_in_three_seconds() -> None:
+    a, b = candidate("a"), candidate("b")
+    plan, now = plan_of([a], [b]), 0.0
+    for _ in range(2):
+        plan.begins(a)
+        step = plan.after(a, failure("rate_limited"), now)
+        assert isinstance(step, Again) and step.candidate is a and step.wait_s > 0
+        now += step.wait_s
+    plan.begins(a)
+    assert now < 3
+    assert names(plan.after(a, failure("rate_limited"), now)) == ["b"]
+
+
+def test_a_short_retry_after_is_waited_for_and_a_long_one_is_not() -> None:
+    a, b = candidate("a"), candidate("b")
+    plan = plan_of([a, b])
+    plan.begins(a)
+    step = plan.after(a, failure("rate_limited", retry_after_s=1.5), now=0)
+    assert isinstance(step, Again) and (step.candidate, step.wait_s) == (a, 1.5)
+    plan = plan_of([a, b])
+    plan.begins(a)
+    assert names(plan.after(a, failure("rate_limited", retry_after_s=30), now=0)) == ["b"]
+
+
+@pytest.mark.parametrize("kind", ["connect", "cut", "unreadable", "timeout", "credentials", "not_found", "stalled"])
+def test_another_deployment_comes_before_the_same_again(kind: FailureKind) -> None:
+    a, b = candidate("a"), candidate("b")
+    plan = plan_of([a, b])
+    plan.begins(a)
+    assert names(plan.after(a, failure(kind), now=0)) == ["b"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "retry_after_s"),
-    [
-        ("bad_request", None),
-        ("context_length", None),
-        ("content_policy", None),
-        ("timeout", None),
-        ("rate_limited", 60.0),
-    ],
+    ("kind", "again"), [("connect", True), ("cut", True), ("unreadable", True), ("timeout", False), ("stalled", False)]
 )
-def test_what_would_fail_again_is_not_repeated(kind: FailureKind, retry_after_s: float | None) -> None:
+def test_the_only_deployment_is_asked_once_more_but_never_after_silence(kind: FailureKind, again: bool) -> None:
     a = candidate("a")
-    plan = Plan([[a]], Balance(), deadline=100)
-    plan.first()
-    assert plan.after(a, ProviderFailure(kind=kind, retry_after_s=retry_after_s), now=0) is None
+    plan = plan_of([a])
+    plan.begins(a)
+    assert bool(plan.after(a, failure(kind), now=0)) is again
+    plan.begins(a)
+    assert plan.after(a, failure(kind), now=1) is None
+
+
+@pytest.mark.parametrize("kind", ["bad_request", "content_policy"])
+def test_what_would_fail_anywhere_is_sent_nowhere_else(kind: FailureKind) -> None:
+    a, b = candidate("a"), candidate("b")
+    plan = plan_of([a, b])
+    plan.begins(a)
+    assert plan.after(a, failure(kind, status=400), now=0) is None
+
+
+def test_a_context_overflow_goes_only_to_a_larger_context() -> None:
+    a = candidate("a", context_length=1000)
+    same, larger = candidate("same", context_length=1000), candidate("larger", context_length=1001)
+    plan = plan_of([a, same], [larger])
+    plan.begins(a)
+    assert names(plan.after(a, failure("context_length", status=400), now=0)) == ["larger"]
+    plan = plan_of([a, same])
+    plan.begins(a)
+    assert plan.after(a, failure("context_length", status=400), now=0) is None
+
+
+def test_what_a_stand_in_cannot_do_is_not_what_the_caller_is_told() -> None:
+    a, b = candidate("a"), candidate("b", model="openai/gpt-4o-mini")
+    plan = plan_of([a], [b])
+    for asked, what in ((a, failure("rate_limited", 60, 429)), (b, failure("bad_request", status=400))):
+        plan.begins(asked)
+        plan.after(asked, what, now=0)
+    assert plan.telling().status == 429
 
 
 def test_attempts_and_time_are_bounded() -> None:
     many = [candidate(str(i)) for i in range(20)]
-    plan = Plan([many], Balance(), deadline=100)
-    step = plan.first()
-    asked = 1
-    while (following := plan.after(step.candidate, failure("server"), now=0)) is not None:
-        step, asked = following, asked + 1
-    assert asked == MOST_ATTEMPTS
-    late = Plan([many], Balance(), deadline=100)
-    assert late.after(late.first().candidate, failure("server"), now=100) is None
+    plan, asked = plan_of(many, attempts=5), 0
+    step: Step | None = Others(plan.untried())
+    while step is not None:
+        one = step.candidate if isinstance(step, Again) else step.groups[0][0]
+        plan.begins(one)
+        asked += 1
+        step = plan.after(one, failure("connect"), now=0)
+    assert asked == 5
+    late = plan_of(many)
+    late.begins(many[0])
+    assert late.after(many[0], failure("connect"), now=100) is None
 
 
-def test_the_most_telling_failure_reaches_the_caller() -> None:
-    a = candidate("a")
-    plan = Plan([[a]], Balance(), deadline=100)
-    for kind, status in (("rate_limited", 429), ("connect", 0), ("credentials", 401)):
-        plan.failures.append(ProviderFailure(kind=kind, status=status))
+def test_a_broken_answer_is_gone_on_with_by_others_first_and_then_once_by_the_same() -> None:
+    a, b = candidate("a"), candidate("b")
+    plan = plan_of([a, b])
+    plan.begins(a)
+    assert names(plan.broke(a, failure("cut"), now=0)) == ["b"]
+    plan.begins(b)
+    assert names(plan.broke(b, failure("cut"), now=0)) == ["a"]
+    plan.begins(a)
+    assert names(plan.broke(a, failure("cut"), now=0)) == ["b"]
+    plan.begins(b)
+    assert plan.broke(b, failure("cut"), now=0) is None
+
+
+def test_a_failure_of_our_account_is_never_the_telling_one() -> None:
+    plan = plan_of([candidate("a")])
+    plan.failures += [(GPT4O, failure("rate_limited", status=429)), (GPT4O, failure("credentials", status=401))]
     assert plan.telling().status == 429
+
+
+def test_preferences_of_the_client_decide_who_may_serve_and_who_comes_first() -> None:
+    host = candidate("eu-1").deployment
+    assert preferences(b"") == Preferences()
+    assert preferences(b'{"only":["openai"]}').permits(host)
+    assert not preferences(b'{"only":["google"]}').permits(host)
+    assert not preferences(b'{"ignore":["EU-1"]}').permits(host)
+    ordered = preferences(b'{"order":["google","eu-1"]}')
+    assert (ordered.permits(host), ordered.rank(host)) == (True, 1)
+    assert preferences(b'{"order":["google"]}').rank(host) == 1
+    assert not preferences(b'{"order":["google"],"allow_fallbacks":false}').permits(host)

@@ -1,1 +1,4 @@
-"""Which deployment a call goes to, and what happens when it fails. Pure: no I/O, no clock but the caller's."""
+"""Which deployment a call goes to, and what happens when it fails.
+
+`candidates`, `preferences`, `policy` and `choose` are pure; `turns` asks Redis, which all workers share.
+"""

@@ -30,12 +30,18 @@ Arg = str | bytes | int
 
 
 class Script:
-    """One Lua script, called by its hash and sent whole only where the server does not know it."""
+    """One Lua script, called by its hash and sent whole only where the server does not know it.
 
-    def __init__(self, name: str) -> None:
-        folder = resources.files(__name__)
+    Args:
+        package: where ``{name}.lua`` lies.
+        prelude: a script of that package put in front of it; empty for none.
+    """
+
+    def __init__(self, name: str, package: str = __name__, prelude: str = "window") -> None:
+        folder = resources.files(package)
         self.name = name
-        self.source = (folder / "window.lua").read_text() + "\n" + (folder / f"{name}.lua").read_text()
+        before = (folder / f"{prelude}.lua").read_text() + "\n" if prelude else ""
+        self.source = before + (folder / f"{name}.lua").read_text()
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: AsyncExecutor, keys: Sequence[Arg], args: Sequence[Arg]) -> Any:

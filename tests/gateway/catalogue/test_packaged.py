@@ -87,8 +87,7 @@ def test_only_a_model_whose_reading_has_no_bound_lacks_one() -> None:
 
 
 FILES: dict[str, dict[str, Any]] = {
-    name: packaged._read(name)  # pyright: ignore[reportPrivateUsage]
-    for name in ("models.toml", "profiles.toml", "aliases.toml", "retired.toml")
+    name: packaged.read_data(name) for name in ("models.toml", "profiles.toml", "aliases.toml", "retired.toml")
 }
 ROWS: list[dict[str, Any]] = FILES["models.toml"]["model"]
 
@@ -110,6 +109,6 @@ def test_a_mistake_in_a_file_stops_the_process_and_names_it(
     monkeypatch: pytest.MonkeyPatch, file: str, change: dict[str, Any], complaint: str
 ) -> None:
     changed = {**FILES, file: {**FILES[file], **change}}
-    monkeypatch.setattr(packaged, "_read", lambda name: changed[cast("str", name)])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(packaged, "read_data", lambda name: changed[cast("str", name)])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     with pytest.raises(ValueError, match=complaint):
         builtin.__wrapped__()

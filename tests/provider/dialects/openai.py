@@ -165,7 +165,8 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
     caps = [cap for cap in (chat.max_tokens, chat.max_completion_tokens) if cap is not None]
     tool = behaviour.tool or _demanded_tool(chat)
     fragments = _fragments(_last_text(chat)) if tool else []
-    wanted = len(fragments) if tool else behaviour.tokens
+    start = 0 if tool else _start(behaviour, chat)
+    wanted = len(fragments) if tool else max(0, behaviour.tokens - start)
     tokens = max(0, min([wanted, *caps]))
     finish = "tool_calls" if tool else "stop"
     writing = _Writing(
@@ -178,6 +179,7 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
         tool=tool,
         fragments=fragments[:tokens],
         pad=behaviour.pad,
+        start=start,
     )
     prompt = prompt_tokens(chat)
     usage = _usage(behaviour, prompt, tokens * writing.n) if behaviour.usage else ""
@@ -192,6 +194,21 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
     else:
         plan.body = writing.json(usage)
     return plan
+
+
+def _start(behaviour: Behaviour, chat: ChatRequest) -> int:
+    """The token with which the answer begins: after the assistant's last words, where it is to go on from them."""
+    last = chat.messages[-1]
+    if last.role == "assistant":
+        return _tokens_in(last)
+    if behaviour.repeat >= 0 and len(chat.messages) > 1 and chat.messages[-2].role == "assistant":
+        said = _tokens_in(chat.messages[-2])
+        return said - behaviour.repeat if said >= behaviour.repeat else said
+    return 0
+
+
+def _tokens_in(message: Message) -> int:
+    return (len(message.content) + 3) // 4 if isinstance(message.content, str) else 0
 
 
 def _demanded_tool(chat: ChatRequest) -> str:
@@ -234,6 +251,7 @@ class _Writing(msgspec.Struct):
     tool: str
     fragments: list[str]
     pad: int
+    start: int = 0
 
     def _opening(self, kind: str) -> str:
         return (
@@ -268,8 +286,8 @@ class _Writing(msgspec.Struct):
             before = ',"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
             texts = [json.dumps(fragment, ensure_ascii=False) for fragment in self.fragments]
             return lambda i: f"{opening}{i % self.n}{before}{texts[i // self.n]}}}}}]{closing}".encode()
-        n, pad, before = self.n, self.pad, ',"delta":{"content":"'
-        return lambda i: f'{opening}{i % n}{before}{token_text(i // n, pad)}"{closing}'.encode()
+        n, pad, start, before = self.n, self.pad, self.start, ',"delta":{"content":"'
+        return lambda i: f'{opening}{i % n}{before}{token_text(start + i // n, pad)}"{closing}'.encode()
 
     def tail(self, asked: bool, usage: str) -> bytes:
         """Finish chunks, the usage where it was asked for."""
@@ -290,7 +308,8 @@ class _Writing(msgspec.Struct):
             function = f'"function":{{"name":{json.dumps(self.tool)},"arguments":{arguments}}}}}'
             content = f'"content":null,"tool_calls":[{call},{function}]'
         else:
-            content = f'"content":"{answer_text(self.tokens, self.pad)}"'
+            texts = (token_text(self.start + i, self.pad) for i in range(self.tokens))
+            content = f'"content":"{"".join(texts)}"'
         message = f'"message":{{"role":"assistant",{content},"refusal":null,"annotations":[]}}'
         choices = ",".join(
             f'{{"index":{c},{message},"logprobs":null,"finish_reason":"{self.finish}"}}' for c in range(self.n)
