@@ -17,7 +17,7 @@ from gateway.deployments.deployment import Deployment
 from gateway.wire import keys
 from gateway.wire.event import UsageEvent, decode_event
 from gateway.wire.frame import FINAL, KEPT, Control, decode_final
-from tests.provider.dialects.openai import answer_text
+from tests.provider.dialects.openai import answer_text, token_text
 from tests.provider.server import Provider
 from tests.workers.line import MODEL, START_MICRO, TERMS, Line, chat, deployment, models_with, started
 from workers.calls import CallWorker
@@ -141,7 +141,7 @@ async def test_a_cancel_closes_the_provider_and_charges_what_was_delivered(
     provider.gate.close()
     job = await line.place(chat("가나다라 [[mock tokens=20 gate=5]]", stream=True))
     run = asyncio.create_task(worker.run(job))
-    await line.until(lambda: "4 " in line.of(job).text)
+    await line.until(lambda: token_text(4) in line.of(job).text)
     assert await admission.cancel(line.redis, job) == "asked"
     await run
     event = the_event(line)
@@ -184,7 +184,7 @@ async def test_a_worker_that_lost_its_lease_writes_and_publishes_nothing_more(
     provider.gate.close()
     job = await line.place(chat("[[mock tokens=20 gate=5]]", stream=True))
     run = asyncio.create_task(worker.run(job))
-    await line.until(lambda: "4 " in line.of(job).text)
+    await line.until(lambda: token_text(4) in line.of(job).text)
     line.client.zadd(keys.LEASES, {job: 1})  # as if it had been silent for its whole lease
     second = await running.claim(line.redis, job, "another", 60_000)
     assert isinstance(second, running.Claim)
@@ -259,7 +259,7 @@ async def test_nobody_listening_ends_the_call(line: Line, provider: Provider, st
     provider.gate.close()
     job = await line.place(chat("[[mock tokens=20 gate=5]]", stream=True))
     run = asyncio.create_task(worker.run(job))
-    await line.until(lambda: "4 " in line.of(job).text)
+    await line.until(lambda: token_text(4) in line.of(job).text)
     await line.deafen()
     async with asyncio.timeout(10):
         await run
@@ -494,7 +494,7 @@ async def test_a_drained_worker_hands_unanswered_calls_to_another(line: Line, pr
     quiet = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
     speaking = await line.place(chat("[[mock tokens=9 gate=4]]", stream=True))
     runs = [asyncio.create_task(first.run(job)) for job in (quiet, speaking)]
-    await line.until(lambda: "3 " in line.of(speaking).text)
+    await line.until(lambda: token_text(3) in line.of(speaking).text)
     line.client.delete(keys.CALL_QUEUE)
     await first.drain(0.0)
     await asyncio.gather(*runs)
