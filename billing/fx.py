@@ -186,7 +186,8 @@ def from_csv(raw: bytes) -> list[Published]:
     except UnicodeDecodeError:
         written = raw.decode("cp949", errors="replace")  # what Excel in Korea saves
     lines = csv.reader(io.StringIO(written, newline=""))
-    first: list[str] = next(lines, [])
+    nothing: list[str] = []
+    first = next(lines, nothing)
     head = [cell.strip().lower() for cell in first]
     at_date = next((place for place, name in enumerate(head) if name in _DATE_HEADINGS), None)
     at_rate = next((place for place, name in enumerate(head) if name in _RATE_HEADINGS), None)

@@ -37,7 +37,7 @@ def statement_import(file: Path, provider: str, zone: str, paid_rate: Any, *, as
         click.echo(json.dumps(shown, ensure_ascii=False))
         return
     show(statements.summary(shown), as_json=False)
-    show_all(shown["differences"], ["day", "model", "reason", "tokens", "usd"], as_json=False)
+    show_all(result.shown()["differences"], ["day", "model", "reason", "tokens", "usd"], as_json=False)
 
 
 commands = [statement]
