@@ -63,7 +63,7 @@ def list_(*, as_json: bool) -> None:
     finally:
         engine.dispose()
     states = _health(there.redis_url, [item.deployment.id for item in stored])
-    rows: list[dict[str, object]] = [
+    rows: list[dict[str, Any]] = [
         {**_public(item.deployment), "source": item.source, "health": state}
         for item, state in zip(stored, states, strict=True)
     ]
@@ -72,11 +72,9 @@ def list_(*, as_json: bool) -> None:
     elif not rows:
         click.echo("No deployments. Add some with `wonrouter deployments apply FILE`.")
     else:
-        for row in rows:
-            known = row["health"]
-            state = known["state"] if isinstance(known, dict) else "unknown"
+        for row, known in zip(rows, states, strict=True):
             columns = [str(row[name] if row[name] is not None else "-") for name in (*_COLUMNS, "source")]
-            click.echo("  ".join([*columns, state]))
+            click.echo("  ".join([*columns, "unknown" if known is None else str(known["state"])]))
 
 
 def _health(redis_url: str, deployments: list[str]) -> list[dict[str, Any] | None]:
