@@ -1,11 +1,7 @@
 """SIGKILL of each kind of process under load: nothing is lost, nothing charged twice, nothing shortened silently."""
 
-import pytest
-
 from tests.faults.conftest import Scene
 from tests.faults.load import Ask, Outcome, load
-
-pytestmark = pytest.mark.xdist_group("faults")
 
 _ASKS = [
     Ask(stream=True, tokens=40, behaviour="delay=20ms"),

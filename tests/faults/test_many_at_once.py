@@ -10,8 +10,6 @@ from tests.faults.load import Ask, load
 from tests.operating import Installation, until
 from tests.provider.server import Provider
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 _STREAMS = 1_000
 _CALLERS = 200
 _WON = 60

@@ -4,14 +4,9 @@ import base64
 import secrets
 from pathlib import Path
 
-import pytest
-
 from tests.faults.conftest import Scene, every_table_text
 from tests.faults.load import Ask, load
 from tests.operating import UPSTREAM_KEY
-
-pytestmark = pytest.mark.xdist_group("faults")
-
 
 TITLE = f"title{secrets.token_hex(8)}"
 """Sent as `X-Title`, which is kept with the usage."""

@@ -1,11 +1,7 @@
 """The reply subscription is cut under load: gaps are repaired or told, never passed on as shorter answers."""
 
-import pytest
-
 from tests.faults.conftest import Scene
 from tests.faults.load import Ask, load
-
-pytestmark = pytest.mark.xdist_group("faults")
 
 _ASKS = [Ask(True, 100, "delay=10ms"), Ask(False, 20, "delay=5ms"), Ask(True, 20, "")]
 _CALLERS = 30

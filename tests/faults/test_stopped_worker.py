@@ -13,8 +13,6 @@ from tests.faults.conftest import Scene
 from tests.faults.load import Ask, load
 from tests.provider.log import Call
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 _STOPPED_SECONDS = 10.0
 
 
