@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from api import metrics
 from api.auth import Identities
 from api.dialects.chat import Size
+from api.end_users import hide
 from api.quote import Quote, quote
 from api.sources import EpochLoader, SourceAway
 from gateway.accounts.identity import Identity
@@ -98,6 +99,8 @@ class Admission:
 
     async def admit(self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call) -> Admitted:
         """Places the call. Raises the refusal as a member of the error tree; nothing is taken then."""
+        body, user = hide(self._settings.secret_bytes, identity.org_id, call.body, call.user)
+        call = msgspec.structs.replace(call, body=body, user=user)
         at_ms = self.now_ms()
         began = time.monotonic()
         pause = FIRST_PAUSE_S

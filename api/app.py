@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from litestar import Litestar
+from litestar import Litestar, Router
 
 from api.errors import handle
+from api.manage.mount import description, manage_router
 from api.observed import Observed
 from api.parts import Parts, Sources
 from api.routes.account import account_routes
@@ -32,16 +33,23 @@ def create_app(settings: Settings, sources: Sources) -> Observed:
 
     app = Litestar(
         route_handlers=[
-            chat_route(parts),
-            completions_route(parts),
-            *models_routes(parts),
-            *account_routes(parts),
-            *health_routes(parts),
+            Router(
+                "/",
+                route_handlers=[
+                    chat_route(parts),
+                    completions_route(parts),
+                    *models_routes(parts),
+                    *account_routes(parts),
+                    *health_routes(parts),
+                ],
+                include_in_schema=False,  # they are OpenAI's, described in its own words
+            ),
+            *([manage_router(parts, sources.engine)] if sources.engine is not None else []),
         ],
         exception_handlers={Exception: handle},
         lifespan=[running],
         request_max_body_size=settings.max_body_bytes,
-        openapi_config=None,
+        openapi_config=description(),
         logging_config=None,
     )
     return Observed(app, parts)

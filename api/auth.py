@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from api.sources import IdentityLoader, SourceAway
 from gateway.accounts.identity import Identity, key_hash
@@ -64,9 +64,11 @@ class Identities:
     Args:
         loader: PostgreSQL.
         fresh_s: how long an identity is believed without asking.
+        used: hears of every use of a key: its id, and milliseconds since 1970.
     """
 
-    def __init__(self, loader: IdentityLoader, fresh_s: float) -> None:
+    def __init__(self, loader: IdentityLoader, fresh_s: float, used: Callable[[str, int], None] | None = None) -> None:
+        self._used = used
         self._loader = loader
         self._fresh_s = fresh_s
         self._known: OrderedDict[bytes, Known] = OrderedDict()
@@ -76,6 +78,12 @@ class Identities:
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
         """Who calls, and the hash that finds them again. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
+        identity, sha256 = await self._authenticate(headers)
+        if self._used is not None:
+            self._used(identity.key_id, int(time.time() * 1000))
+        return identity, sha256
+
+    async def _authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
         sha256 = key_hash(credential(headers))
         now = time.monotonic()
         known = self._known.get(sha256)

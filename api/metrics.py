@@ -28,3 +28,4 @@ KEPT = Counter("wonrouter_api_relay_kept_answers", "Answers read from their key 
 BROKEN = Counter("wonrouter_api_relay_broken", "Answers ended with an explicit error by the relay", ["why"])
 STALE = Counter("wonrouter_api_relay_stale_frames", "Frames of an attempt that lost its job")
 SUBSCRIPTION_LOST = Counter("wonrouter_api_subscription_lost", "Times the reply subscription broke")
+GUARDRAILS = Counter("wonrouter_api_guardrails", "Requests that a guardrail masked or refused", ["what"])

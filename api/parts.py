@@ -7,13 +7,16 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.admission import Admission
 from api.auth import Identities
 from api.catalogue_cache import CatalogueCache
+from api.guardrails import Guardrails
+from api.last_used import LastUsed, Write
 from api.relay import Relay
 from api.replies import Subscription
-from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader
+from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader, WordsLoader
 from gateway.errors import ServiceUnavailable
 from gateway.redis import RedisLine
 from gateway.settings import Settings
@@ -38,6 +41,11 @@ class Sources:
     snapshots: SnapshotLoader
     receipts: ReceiptLoader
     aclose: Callable[[], Awaitable[None]]
+    words: WordsLoader | None = None
+    engine: AsyncEngine | None = None
+    """What the management API reads and changes by; without it there is none."""
+    touch: Write | None = None
+    """Writes down when keys were last used."""
 
 
 class Parts:
@@ -54,8 +62,11 @@ class Parts:
         self.sources = sources
         self.redis = RedisLine(settings.redis_url)
         channel = keys.reply(instance or uuid.uuid4().hex)
-        self.identities = Identities(sources.identities, settings.identity_cache_s)
+        self.last_used = None if sources.touch is None else LastUsed(sources.touch)
+        noted = None if self.last_used is None else self.last_used.note
+        self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
+        self.guardrails = Guardrails(sources.words)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
         self.relay = Relay(settings, self.redis, channel)
         self.subscription = Subscription(
@@ -66,6 +77,8 @@ class Parts:
     async def start(self) -> None:
         """Subscribes and loads, before traffic is accepted."""
         self.relay.start()
+        if self.last_used is not None:
+            self.last_used.start()
         await self.catalogue.start()
         if not await self.subscription.start(START_PATIENCE_S):
             log.error("started_without_subscription")
@@ -76,6 +89,8 @@ class Parts:
         await self.subscription.aclose()
         await self.catalogue.aclose()
         await self.redis.aclose()
+        if self.last_used is not None:
+            await self.last_used.aclose()
         await self.sources.aclose()
 
     def require_ears(self) -> None:

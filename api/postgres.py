@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.parts import Sources
 from api.sources import SourceAway
 from gateway import receipts
+from gateway.accounts import words
 from gateway.accounts.identity import Identity
 from gateway.accounts.store import IdentityStore
 from gateway.catalogue.snapshot import Snapshot
@@ -31,14 +32,28 @@ class PostgresSources:
         self._engine = async_engine(settings.database_url)
         self._store = IdentityStore(self._engine)
         self._sandbox = settings.sandbox
+        self._stop_business_days = settings.fx_stop_business_days
 
     def sources(self) -> Sources:
         """The same object in every part."""
-        return Sources(identities=self, epochs=self, snapshots=self, receipts=self, aclose=self._engine.dispose)
+        return Sources(
+            identities=self,
+            epochs=self,
+            snapshots=self,
+            receipts=self,
+            words=self,
+            aclose=self._engine.dispose,
+            engine=self._engine,
+            touch=self.touch,
+        )
 
     async def by_hash(self, sha256: bytes) -> Identity | None:
         """See ``IdentityLoader``."""
         return await _or_away(self._store.by_hash(sha256))
+
+    async def touch(self, used: dict[str, int]) -> None:
+        """See ``LastUsed``."""
+        await _or_away(self._store.touch_last_used(used))
 
     async def window_epoch(self) -> str:
         """See ``EpochLoader``."""
@@ -46,11 +61,20 @@ class PostgresSources:
 
     async def load(self) -> Snapshot:
         """See ``SnapshotLoader``."""
-        return await _or_away(load_snapshot(self._engine, self._sandbox))
+        return await _or_away(load_snapshot(self._engine, self._sandbox, self._stop_business_days))
 
     async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
         """See ``ReceiptLoader``."""
         return await _or_away(receipts.receipt(self._engine, job_id, org_id))
+
+    async def words(self, org_id: str) -> tuple[int, list[str]]:
+        """See ``WordsLoader``."""
+        return await _or_away(self._words(org_id))
+
+    async def _words(self, org_id: str) -> tuple[int, list[str]]:
+        async with self._engine.connect() as connection:
+            found = await connection.run_sync(words.load, org_id)
+        return found.version, found.words
 
 
 async def _or_away(work: Awaitable[T]) -> T:

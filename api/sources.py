@@ -40,5 +40,13 @@ class ReceiptLoader(Protocol):
         ...
 
 
+class WordsLoader(Protocol):
+    """Reads an organisation's forbidden words."""
+
+    async def words(self, org_id: str) -> tuple[int, list[str]]:
+        """The list's version and its words. Raises ``SourceAway``."""
+        ...
+
+
 class SourceAway(Exception):
     """PostgreSQL does not answer; what is cached goes on being used for a while."""

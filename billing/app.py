@@ -7,6 +7,7 @@ every task may run twice or at the same time as itself.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import socket
 import threading
 from collections.abc import Generator
@@ -20,12 +21,16 @@ from kombu.entity import Queue
 from sqlalchemy import Engine, text
 
 import gateway.redis
-from billing import metrics, serving
+from billing import fx, metrics, serving
+from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
+from gateway.business_days import is_business_day
 from gateway.db import connect
 from gateway.settings import Settings
 from gateway.wire import keys
+from gateway.wire.ids import SEOUL
+from gateway.wire.news import News, encode_news
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +38,8 @@ MONTHS_AHEAD = 2
 OUTBOX_DAYS = 7
 """Applied outbox rows are kept for a week as evidence of when a change reached the window."""
 TASK_THREADS = 2
+FIRST_RATE_HOUR = 11
+"""Before 11:00 in Seoul the source has no rate for the day."""
 LOOP_END_S = 20.0
 """A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
 
@@ -59,12 +66,14 @@ def billing_app(redis_url: str) -> Any:
         beat_schedule={
             "invariants": {"task": "billing.invariants", "schedule": crontab(minute=7)},
             "housekeeping": {"task": "billing.housekeeping", "schedule": crontab(minute=37)},
+            # rates appear at 11:00 on business days; an hour in which the source is away costs nothing
+            "rates": {"task": "billing.rates", "schedule": crontab(minute=12)},
         },
     )
     return app
 
 
-def add_tasks(app: Any, engine: Engine, redis: Any) -> None:
+def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
     """Registers the tasks on their stores."""
 
     def invariants() -> None:
@@ -75,7 +84,15 @@ def add_tasks(app: Any, engine: Engine, redis: Any) -> None:
 
     def housekeeping() -> None:
         keep_house(engine)
+        with engine.begin() as connection:
+            overdue = mark_overdue(connection, dt.datetime.now(SEOUL).date())
+        if overdue:
+            log.warning("invoices_overdue", numbers=overdue)
 
+    def rates() -> None:
+        look_after_rates(engine, redis, settings)
+
+    app.task(name="billing.rates")(rates)
     app.task(name="billing.invariants")(invariants)
     app.task(name="billing.housekeeping")(housekeeping)
 
@@ -96,6 +113,29 @@ def keep_house(engine: Engine) -> None:
         )
 
 
+def look_after_rates(engine: Engine, redis: Any, settings: Settings, now: dt.datetime | None = None) -> None:
+    """Fetches today's rate where a source is set and it is missing, and raises the alarm where rates grow old."""
+    moment = (now or dt.datetime.now(SEOUL)).astimezone(SEOUL)
+    today = moment.date()
+    with engine.connect() as connection:
+        age = fx.staleness(connection, today)
+    if settings.fx_url and age.newest != today and moment.hour >= FIRST_RATE_HOUR and is_business_day(today):
+        try:
+            key = settings.fx_key.get_secret_value()
+            found = fx.fetch(settings.fx_url, key, today, allow_private=settings.allow_private_upstreams)
+            if found is not None:
+                with engine.begin() as connection:
+                    fx.enter(connection, [found], "billing")
+                    age = fx.staleness(connection, today)
+                redis.execute_command("PUBLISH", keys.NEWS, encode_news(News("catalogue")))
+        except fx.RateError as reason:
+            log.error("rate_not_fetched", reason=str(reason))
+    metrics.RATE_AGE.set(age.business_days)
+    if age.newest is None or age.business_days > settings.fx_stale_business_days:
+        log.error("rate_is_stale", newest=str(age.newest), business_days=age.business_days,
+                  selling_stops_after=settings.fx_stop_business_days)  # fmt: skip
+
+
 def run(settings: Settings) -> int:
     """Runs the billing process until SIGTERM or SIGINT. Returns the exit code."""
     engine = connect.engine(settings.database_url, statement_timeout_ms=None)
@@ -108,7 +148,7 @@ def run(settings: Settings) -> int:
         else None
     )
     app = billing_app(settings.redis_url)
-    add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60))
+    add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60), settings)
     try:
         with _schedule(app):
             code = _consume(app)

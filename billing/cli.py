@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import click
 
+from billing.commands import closing, exporting, profiles, rates
+
 WAIT_S = 30.0
 
 
@@ -166,4 +168,14 @@ def reconcile(*, as_json: bool) -> None:
     sys.exit(1 if any(found.values()) else 0)
 
 
-commands = [billing, topup, usage, window, reconcile]
+commands = [
+    billing,
+    topup,
+    usage,
+    window,
+    reconcile,
+    *rates.commands,
+    *profiles.commands,
+    *closing.commands,
+    *exporting.commands,
+]

@@ -7,6 +7,10 @@ usage               wallet (prepaid) or unbilled (postpaid),    revenue, of both
                     the charge; loss_unbilled, the loss
 topup               cash_clearing, amount + VAT                 wallet, amount; vat_payable, VAT
 topup, promotion    promo, amount                               wallet, amount
+invoice             receivable, what is due; revenue, the       unbilled, what was on account; wallet, what was
+                    promotions used; rounding, the fraction     overdrawn; vat_payable; promo, the promotions used
+payment             cash_clearing                               receivable
+expiry              wallet, what a lot had left                 promo
 adjustment          as given                                    as given
 ==================  ==========================================  ===========================================
 
@@ -80,6 +84,7 @@ def top_up(
     expires_at: dt.datetime | None = None,
     memo: str | None = None,
     vat_mode: VatMode = "floor",
+    zero_rated: bool = False,
 ) -> uuid.UUID | None:
     """Books credit of ``amount`` whole won, net of VAT, and makes it a lot.
 
@@ -91,7 +96,7 @@ def top_up(
     txn = _open(connection, "topup", org, reference, memo)
     if txn is None:
         return None
-    vat = 0 if method == "promotion" else vat_on(amount, vat_mode)
+    vat = 0 if method == "promotion" or zero_rated else vat_on(amount, vat_mode)
     sides: dict[tuple[str, str | None], Decimal]
     if method == "promotion":
         sides = {("promo", org): Decimal(amount), ("wallet", org): Decimal(-amount)}
@@ -133,7 +138,31 @@ def adjust(
     return txn
 
 
-def _open(connection: Connection, kind: str, org: str, reference: str, memo: str | None) -> uuid.UUID | None:
+def post(
+    connection: Connection,
+    kind: Literal["invoice", "payment", "expiry"],
+    org: str,
+    reference: str,
+    sides: Mapping[str, Decimal],
+    *,
+    memo: str | None = None,
+    month: str | None = None,
+) -> uuid.UUID | None:
+    """Books one transaction of the close: ``sides`` maps account kinds to won, debits positive.
+
+    ``month`` (``YYYYMM``) is the one it belongs to, now if None. Returns None where the reference was booked before.
+    Raises ``sqlalchemy.exc.IntegrityError`` where the sides do not sum to zero.
+    """
+    txn = _open(connection, kind, org, reference, memo, month)
+    if txn is not None:
+        whose = {(name, None if name in OF_THE_INSTALLATION else org): won for name, won in sides.items()}
+        _post(connection, txn, org, whose)
+    return txn
+
+
+def _open(
+    connection: Connection, kind: str, org: str, reference: str, memo: str | None, month: str | None = None
+) -> uuid.UUID | None:
     now = dt.datetime.now(dt.UTC)
     return connection.execute(
         text(
@@ -143,7 +172,7 @@ def _open(connection: Connection, kind: str, org: str, reference: str, memo: str
         ),
         {
             "kind": kind, "org": org, "reference": reference, "memo": memo, "now": now,
-            "month": month_of(int(now.timestamp() * 1000)),
+            "month": month or month_of(int(now.timestamp() * 1000)),
         },
     ).scalar_one_or_none()  # fmt: skip
 
@@ -151,6 +180,8 @@ def _open(connection: Connection, kind: str, org: str, reference: str, memo: str
 def _post(connection: Connection, txn: uuid.UUID, org: str, sides: Mapping[tuple[str, str | None], Decimal]) -> None:
     ensure_accounts(connection, [org])
     posted = [(kind, whose, won) for (kind, whose), won in sides.items() if won]
+    if not posted:
+        return
     written = connection.execute(
         text(
             "INSERT INTO entry (txn, account, won) SELECT :txn, a.id, p.won "

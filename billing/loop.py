@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from billing import metrics, upkeep
+from billing.invoices import lapse
 from billing.lock import SettlerLock
 from gateway.settings import Settings
 
@@ -22,6 +23,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 0.5
 """Between tries while PostgreSQL or Redis is away: quick enough to be back with them, slow enough to do no harm."""
 CHORES_S = 1.0
 """How often expired holds are looked for and gauges are read."""
+LAPSE_S = 60.0
+"""How often lapsed lots are looked for: whether their last calls are booked means reading the whole stream."""
 STALE_S = 10.0
 """Without a finished turn for this long, /readyz says so."""
 
@@ -36,6 +39,7 @@ class Loop(threading.Thread):
         self._lock = SettlerLock(engine)
         self._stopping = threading.Event()
         self._chores_at = 0.0
+        self._lapse_at = 0.0
         self._last_turn = 0.0
         self._trouble = ""
 
@@ -82,6 +86,11 @@ class Loop(threading.Thread):
                 self._chores_at = time.monotonic() + CHORES_S
                 upkeep.sweep(self._redis, self._settings.expiry_grace_s)
                 upkeep.gauge(self._redis, connection)
+                with connection.begin():
+                    lapse.give_back_on_account(connection)
+            if time.monotonic() >= self._lapse_at:
+                self._lapse_at = time.monotonic() + LAPSE_S
+                lapse.expire(self._redis, connection)
             return more
 
     def _report(self, error: BaseException) -> None:

@@ -28,6 +28,8 @@ INVARIANT = Gauge("wonrouter_invariant_violations", "Rows that break an invarian
 SETTLER = Gauge("wonrouter_settler", "1 where this process had the settler's lock at its last turn")
 TROUBLE = Counter("wonrouter_billing_retries_total", "Turns that ended because PostgreSQL or Redis was away")
 
+RATE_AGE = Gauge("wonrouter_fx_business_days", "Korean business days since the newest exchange rate's date")
+
 
 def booked(fresh: Iterable[Record], duplicates: int) -> None:
     """Counts rows after their commit; a loss is an alarm, for a strict hold should have covered the call."""

@@ -7,7 +7,14 @@ debits_credits        all entries sum to zero, and so does every transaction
 balances              every account's balance is the sum of its entries
 usage_transactions    every usage row has one transaction with entries for its charge and loss, and no other has one
 rating                every charge is what its parts' prices, rate and tokens come to
-settled_window        what PostgreSQL keeps of the window is top-ups less charges, in micro-won, to the unit
+settled_window        what PostgreSQL keeps of the window is top-ups less charges, in micro-won, to the unit, and what
+                      lapsed, was overdrawn or was used on account
+rollups               the hours and days of the dashboards add up to the usage rows, to the won
+invoices              every final document's sums are its columns, and its supply the floor of its exact sum
+invoice_bookings      every final document has its transaction, and receivables less payments are what is unpaid
+lots                  what a lot has left is its amount less what invoices took and what lapsed
+numbers               invoice numbers of an issuer and month run from 1 without a gap
+late_usage            every closed month's exact charge is its last document's; what came later waits for an amendment
 window                Redis = PostgreSQL less what is unsettled or on its way, and holds and slots = open jobs
 ====================  ===============================================================================================
 """
@@ -21,6 +28,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from billing import metrics, window
+from billing.invoices.invariants import CLOSE_QUERIES
 from billing.lock import SettlerLock
 from gateway.credit import upkeep
 from gateway.credit.upkeep import Census
@@ -56,13 +64,21 @@ _QUERIES = {
         SELECT (SELECT count(*) FROM window_org w
                 FULL JOIN (SELECT org, sum(micro) AS micro FROM usage GROUP BY org) u USING (org)
                 LEFT JOIN (SELECT org, sum(amount) * 1000000 AS micro FROM lot GROUP BY org) l USING (org)
-                WHERE w.balance_micro IS DISTINCT FROM coalesce(l.micro, 0) - coalesce(u.micro, 0))
+                LEFT JOIN (SELECT org, sum(micro) AS micro FROM window_correction GROUP BY org) c USING (org)
+                WHERE w.balance_micro
+                    IS DISTINCT FROM coalesce(l.micro, 0) - coalesce(u.micro, 0) + coalesce(c.micro, 0))
+             + (SELECT count(*) FROM window_org w
+                FULL JOIN (SELECT org, sum(micro) AS micro FROM usage WHERE NOT prepaid GROUP BY org) u USING (org)
+                LEFT JOIN (SELECT org, sum(micro) AS micro FROM window_correction WHERE reason = 'on_account'
+                    GROUP BY org) c USING (org)
+                WHERE w.account_micro IS DISTINCT FROM coalesce(u.micro, 0) - coalesce(c.micro, 0))
              + (SELECT count(*) FROM window_month w
                 FULL JOIN (SELECT org, month, sum(micro) AS micro FROM usage GROUP BY org, month) u USING (org, month)
                 WHERE w.spent_micro IS DISTINCT FROM u.micro)
              + (SELECT count(*) FROM window_key w
                 FULL JOIN (SELECT key, sum(micro) AS micro FROM usage GROUP BY key) u USING (key)
                 WHERE w.spent_micro IS DISTINCT FROM u.micro)""",
+    **CLOSE_QUERIES,
 }
 
 

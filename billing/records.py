@@ -50,6 +50,8 @@ def read(entry: bytes, fields: Mapping[bytes, bytes]) -> Record:
         micro = int(fields[b"micro"])
         job = fields[b"job"].decode()
         event.attempts = _merged(event.attempts, decode_attempts(fields.get(b"att", b"")))
+        if ended != "posted":
+            _list_lost_epochs(event, job, int(fields.get(b"ep", b"0")))
         org, key = (str(uuid.UUID(fields[name].decode())) for name in (b"org", b"key"))
         version = uuid.UUID(job).version
     except KeyError as missing:
@@ -121,6 +123,18 @@ def rated(event: UsageEvent) -> tuple[Decimal, Decimal]:
     if total != won:
         raise PoisonError(f"the charge says {won} won and its parts come to {total}")
     return won, loss
+
+
+def _list_lost_epochs(event: UsageEvent, job: str, epochs: int) -> None:
+    """An attempt for each claim of the job that left no record: its worker died before it could write one down, but
+    perhaps after its call had left. The request id that the worker would have sent finds it in the provider's books."""
+    told = {attempt.epoch for attempt in event.attempts}
+    for epoch in range(1, epochs + 1):
+        if epoch not in told:
+            request_id = f"{job}.{epoch}.1"
+            lost = Attempt(1, epoch, event.model or event.asked, "", "", request_id, started_ms=0, reason="worker_lost")
+            event.attempts.append(lost)
+    event.attempts.sort(key=lambda attempt: (attempt.epoch, attempt.n))
 
 
 def _merged(attempts: list[Attempt], known: list[Attempt]) -> list[Attempt]:

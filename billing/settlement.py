@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
@@ -41,9 +42,11 @@ _INSERT = "INSERT INTO usage SELECT * FROM pg_temp.settled_now ON CONFLICT (mont
 _FORGET_KNOWN = "DELETE FROM pg_temp.settled_now WHERE NOT job = ANY(:fresh)"
 _WINDOWS = (
     """
-    INSERT INTO window_org AS w (org, balance_micro)
-    SELECT org, -sum(micro) FROM pg_temp.settled_now GROUP BY org ORDER BY org
-    ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro""",
+    INSERT INTO window_org AS w (org, balance_micro, account_micro)
+    SELECT org, -sum(micro), coalesce(sum(micro) FILTER (WHERE NOT prepaid), 0)
+    FROM pg_temp.settled_now GROUP BY org ORDER BY org
+    ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro,
+        account_micro = w.account_micro + excluded.account_micro""",
     """
     INSERT INTO window_month AS w (org, month, spent_micro)
     SELECT org, month, sum(micro) FROM pg_temp.settled_now GROUP BY org, month ORDER BY org, month
@@ -54,7 +57,36 @@ _WINDOWS = (
     ON CONFLICT (key) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro""",
 )
 
+_COUNTS = ("calls", "failed", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens", "won")
+_COUNTED = """
+    count(*), count(*) FILTER (WHERE outcome NOT IN ('complete', 'cancelled')), count(*) FILTER (WHERE estimated),
+    sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(won)"""
+
+
+def _rollup(table: str, dimensions: Mapping[str, str]) -> str:
+    """Adds the batch to a rollup. In the order of its key, as every writer takes rows that others write too."""
+    names, values = ", ".join(dimensions), ", ".join(dimensions.values())
+    added = ", ".join(f"{count} = r.{count} + excluded.{count}" for count in _COUNTS)
+    places = ", ".join(str(place) for place in range(1, len(dimensions) + 1))
+    return (
+        f"INSERT INTO {table} AS r ({names}, {', '.join(_COUNTS)}) SELECT {values}, {_COUNTED} "
+        f"FROM pg_temp.settled_now GROUP BY {places} ORDER BY {places} ON CONFLICT ({names}) DO UPDATE SET {added}"
+    )
+
+
+_WHAT = {"key": "key", "model": "model", "provider": "provider", "title": "coalesce(title, '')"}
+_ROLLUPS = (
+    _rollup("usage_hour", {"org": "org", "hour": "date_trunc('hour', admitted_at)"} | _WHAT),
+    _rollup(
+        "usage_day",
+        {"org": "org", "day": "CAST(admitted_at AT TIME ZONE 'Asia/Seoul' AS date)"}
+        | _WHAT
+        | {"user_hash": "coalesce(user_hash, '')"},
+    ),
+)
+
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND = dt.timedelta(milliseconds=1)
 _json = msgspec.json.Encoder()
 
 
@@ -142,7 +174,7 @@ def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
             if record.org not in billing:
                 unknown[record.entry] = "no such organisation"
             else:
-                record.prepaid = billing[record.org] == "prepaid"
+                record.prepaid = _kind_at(billing[record.org], ids.milliseconds(record.job)) == "prepaid"
                 first.setdefault(record.job, record)
         _stage(connection, first.values())
         inserted = {row.job.hex for row in connection.execute(text(_INSERT))}
@@ -155,18 +187,36 @@ def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
                 )
             ledger.ensure_accounts(connection, {record.org for record in fresh})
             ledger.post_usage(connection)
-            for statement in _WINDOWS:
+            for statement in (*_WINDOWS, *_ROLLUPS):
                 connection.execute(text(statement))
             _charge_window_late(connection, fresh)
     metrics.booked(fresh, duplicates=len(records) - len(unknown) - len(fresh))
     return unknown
 
 
-def _billing_kinds(connection: Connection, orgs: set[str]) -> dict[str, str]:
+_Kinds = list[tuple[int, str]]
+
+
+def _billing_kinds(connection: Connection, orgs: set[str]) -> dict[str, _Kinds]:
+    """From which moment (Unix, ms) each organisation had which kind of billing, oldest first."""
     rows = connection.execute(
-        text("SELECT id, billing FROM organisation WHERE id = ANY(CAST(:orgs AS uuid[]))"), {"orgs": list(orgs)}
+        text(
+            "SELECT o.id, o.billing, c.at, c.billing AS since FROM organisation o LEFT JOIN billing_change c ON c.org = o.id "
+            "WHERE o.id = ANY(CAST(:orgs AS uuid[])) ORDER BY o.id, c.at"
+        ),
+        {"orgs": list(orgs)},
     )
-    return {str(row.id): row.billing for row in rows}
+    kinds: dict[str, _Kinds] = {}
+    for row in rows:
+        moment = 0 if row.at is None else (row.at - _EPOCH) // _MILLISECOND
+        kinds.setdefault(str(row.id), []).append((moment, row.since or row.billing))
+    return kinds
+
+
+def _kind_at(kinds: _Kinds, at_ms: int) -> str:
+    """The kind of billing a call was admitted under. Redis's clock may be a moment behind at the very first one."""
+    place = bisect_right(kinds, at_ms, key=lambda kind: kind[0]) - 1
+    return kinds[max(place, 0)][1]
 
 
 def _stage(connection: Connection, records: Iterable[Record]) -> None:

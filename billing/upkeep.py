@@ -85,9 +85,13 @@ def _book_topup(connection: Connection, request: Any) -> str | None:
     ).scalar_one_or_none()
     if (held or 0) + micro > MAX_LIMIT_WON * MICRO:
         return f"the balance would pass {MAX_LIMIT_WON} won, up to which the credit window counts exactly"
+    vat = connection.execute(
+        text("SELECT vat FROM billing_profile WHERE org = :org"), {"org": org}
+    ).scalar_one_or_none()
     booked = ledger.top_up(
-        connection, org, row.amount_won, row.method, row.reference, expires_at=row.expires_at, memo=row.method
-    )
+        connection, org, row.amount_won, row.method, row.reference, expires_at=row.expires_at, memo=row.method,
+        zero_rated=vat == "zero_rated",
+    )  # fmt: skip
     if booked is not None:
         connection.execute(
             text(

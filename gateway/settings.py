@@ -30,6 +30,11 @@ class Settings(BaseSettings):
     public_url: str = ""
     """Where customers reach the installation (scheme and host), for links in e-mails and examples."""
 
+    smtp_url: SecretStr = SecretStr("")
+    """``smtp://user:password@host:587`` or ``smtps://…``. Empty: no mail; links are shown to whoever asks for them."""
+    mail_from: str = ""
+    """The sender of mail; empty: wonrouter@ the server's host."""
+
     # api
     host: str = "127.0.0.1"
     port: int = 8000
@@ -112,6 +117,10 @@ class Settings(BaseSettings):
     settle_idle_s: float = 0.2
     fx_stale_business_days: int = 5
     """Older than this the exchange rate raises an alarm."""
+    fx_url: str = ""
+    """Where the daily rate is fetched from (Korea Eximbank's shape); empty: rates are entered by hand."""
+    fx_key: SecretStr = SecretStr("")
+    """The key that this address asks for."""
     fx_stop_business_days: int = 15
     """Older than this nothing is sold: the price would be a guess."""
 

@@ -15,7 +15,7 @@ import structlog
 from gateway.http import UpstreamTransport
 from gateway.settings import Settings
 from gateway.wire.event import Attempt as Record
-from workers import metrics
+from workers import images, metrics
 from workers.call import Call
 from workers.leases import Leases
 from workers.providers.base import (
@@ -100,6 +100,7 @@ class Attempt:
         asked: Asked,
         limits: Limits,
         http: UpstreamTransport,
+        pictures: UpstreamTransport,
         turns: Turns,
     ) -> None:
         candidate = asked.candidate
@@ -129,6 +130,8 @@ class Attempt:
             client_request_id=request_id,
         )
         self._limits = limits
+        self._http = http
+        self._pictures = pictures
         self._upstream = Upstream(http, self._adapter.request(self._wanted))
         self._reader = self._adapter.reader(self._wanted)
         self._loop = asyncio.get_running_loop()
@@ -144,6 +147,7 @@ class Attempt:
         """Sends the request; returns everything up to and with the first content of the answer."""
         self._call.begin_attempt(self.record)
         leases.note(self._call)
+        await self._load_pictures()
         first = self._total
         if self._wanted.stream:
             first = min(first, self._began + self._limits.silence_s)
@@ -160,6 +164,14 @@ class Attempt:
         if not self.done and any(isinstance(event, UpstreamId) for event in events):
             leases.note(self._call)
         return events
+
+    async def _load_pictures(self) -> None:
+        """Where the provider wants pictures inside the request and the client gave their URLs."""
+        if urls := self._adapter.to_fetch(self._wanted):
+            fetched = await images.load(self._pictures, urls)
+            self._wanted = msgspec.structs.replace(self._wanted, fetched=fetched)
+            self._upstream = Upstream(self._http, self._adapter.request(self._wanted))
+            self._reader = self._adapter.reader(self._wanted)
 
     async def _until_first(self, deadline: float) -> list[Event]:
         events: list[Event] = []

@@ -66,6 +66,9 @@ class CallWorker:
             redis=redis,
             # deployments are written down by operators, who may well run models in their own network
             http=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s, allow_private=True),
+            pictures=UpstreamTransport(
+                connect_timeout_s=settings.connect_timeout_s, allow_private=settings.allow_private_upstreams
+            ),
             publisher=self.publisher,
             leases=leases,
             deployments=deployments,
@@ -132,6 +135,7 @@ class CallWorker:
         for task in list(self.room.background):
             task.cancel()
         await self.room.http.aclose()
+        await self.room.pictures.aclose()
         with contextlib.suppress(RedisError, OSError):
             await self.room.redis.aclose()
 

@@ -142,7 +142,8 @@ class Opening:
         if wait:
             await asyncio.sleep(wait)
         room = self._room
-        attempt = Attempt(self._call, asked, limits_of(asked.candidate, room.settings), room.http, room.turns)
+        limits = limits_of(asked.candidate, room.settings)
+        attempt = Attempt(self._call, asked, limits, room.http, room.pictures, room.turns)
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = attempt

@@ -26,6 +26,8 @@ class Room:
     worker: str
     redis: RedisLine
     http: UpstreamTransport
+    pictures: UpstreamTransport
+    """For URLs that clients chose: refuses private addresses."""
     publisher: Publisher
     leases: Leases
     deployments: DeploymentSet

@@ -1,14 +1,94 @@
-"""Checks on what leaves for a provider: personal data, forbidden words. One check per file."""
+"""Checks on what leaves for a provider: personal data and forbidden words, by the organisation's policy.
+
+The rules themselves are ``gateway.guardrails``; here they meet a request: which policy, which words, on which thread.
+They fail closed: what could not be checked does not leave.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+import structlog
+
+from api import metrics
+from api.sources import SourceAway, WordsLoader
 from gateway.accounts.identity import Identity
+from gateway.errors import InternalError, ServiceUnavailable
+from gateway.guardrails.body import OFF_LOOP_BYTES, Checked, Refused, check_body
+from gateway.guardrails.personal import Policy
+from gateway.guardrails.words import WordList
+
+LISTS = 200
+"""Compiled word lists kept: one of 10,000 words takes some megabytes."""
+
+log = structlog.get_logger()
+_decoder = msgspec.json.Decoder(dict[str, Any])
+_encoder = msgspec.json.Encoder()
 
 
-async def check(identity: Identity, body: bytes) -> bytes:
-    """The client's JSON as it may leave this process. Raises ``ForbiddenContent``.
+class Guardrails:
+    """The checks of one process, with the word lists that it has compiled.
 
-    No policy is configured yet, so every body passes as it came.
+    Args:
+        words: PostgreSQL; None where no organisation has words (tests).
     """
-    del identity
-    return body
+
+    def __init__(self, words: WordsLoader | None) -> None:
+        self._loader = words
+        self._lists: OrderedDict[str, tuple[int, WordList]] = OrderedDict()
+
+    async def check(self, identity: Identity, raw: bytes) -> bytes:
+        """The client's JSON as it may leave this process; the same object where nothing was masked.
+
+        Raises ``ForbiddenContent`` (a word, or a kind of personal data that the organisation blocks) and
+        ``ServiceUnavailable`` (the word list cannot be had).
+        """
+        policy = Policy.of(identity.mask_kinds)
+        words = await self._words(identity)
+        try:
+            if len(raw) > OFF_LOOP_BYTES:
+                checked = await asyncio.to_thread(_check, raw, policy, words)
+            else:
+                checked = _check(raw, policy, words)
+        except Refused as refused:
+            metrics.GUARDRAILS.labels("word" if refused.word else "blocked").inc()
+            log.info(
+                "guardrail_refused",
+                org=identity.org_id,
+                key=identity.key_id,
+                where=refused.location,
+                kinds=list(refused.kinds),
+                word=refused.word is not None,
+            )
+            raise
+        if not checked.changed:
+            return raw
+        metrics.GUARDRAILS.labels("masked").inc()
+        log.info("guardrail_masked", org=identity.org_id, key=identity.key_id, kinds=checked.kinds())
+        return _encoder.encode(checked.body)
+
+    async def _words(self, identity: Identity) -> WordList | None:
+        if not identity.words_version:
+            return None
+        known = self._lists.get(identity.org_id)
+        if known is not None and known[0] >= identity.words_version:
+            self._lists.move_to_end(identity.org_id)
+            return known[1]
+        if self._loader is None:
+            raise InternalError
+        try:
+            version, words = await self._loader.words(identity.org_id)
+        except SourceAway as exc:
+            raise ServiceUnavailable from exc
+        compiled = await asyncio.to_thread(WordList.compile, words)
+        self._lists[identity.org_id] = (version, compiled)
+        while len(self._lists) > LISTS:
+            self._lists.popitem(last=False)
+        return compiled
+
+
+def _check(raw: bytes, policy: Policy, words: WordList | None) -> Checked:
+    return check_body(_decoder.decode(raw), policy, words)

@@ -9,7 +9,6 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api import guardrails
 from api.admission import Call
 from api.answer import Answer
 from api.choosing import Choosing, routing_of
@@ -20,12 +19,12 @@ from api.parts import Parts
 from api.rate_headers import rate_headers
 from api.routes import BASES
 from gateway.accounts.identity import Identity
+from gateway.accounts.subjects import LONGEST_USER
 from gateway.catalogue.snapshot import Snapshot
 from gateway.wire.job import Surface
 
 LONGEST_TITLE = 128
 """Characters of ``X-Title`` that are kept."""
-LONGEST_USER = 256
 
 
 def chat_route(parts: Parts) -> HTTPRouteHandler:
@@ -42,7 +41,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
         raw = await request.body()
         body = chat.parse(raw, parts.settings.max_json_depth)
 
-        raw = await guardrails.check(identity, raw)
+        raw = await parts.guardrails.check(identity, raw)
 
         snapshot = parts.catalogue.snapshot
         call, why = make_call(snapshot, identity, surface, body, raw, title_of(request.scope["headers"]))

@@ -7,40 +7,15 @@ law's holidays and their substitutes; a temporary holiday that the government de
 from __future__ import annotations
 
 import datetime as dt
-import functools
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-import holidays
+from gateway.business_days import NONE, business_days_between, is_business_day, on_or_after
 
-NONE: frozenset[dt.date] = frozenset()
+__all__ = ["NONE", "business_days_between", "is_business_day", "on_or_after"]  # where invoices look for them
+
 ISSUE_DAY = 10
 """A month's tax invoices may be issued until this day of the next month."""
-_SATURDAY = 5
-
-
-@functools.lru_cache(maxsize=64)
-def _holidays(year: int) -> frozenset[dt.date]:
-    # "bank" holds Labour Day for the years in which it was not yet a public holiday.
-    return frozenset(holidays.country_holidays("KR", years=year, categories=("public", "bank")))
-
-
-def is_business_day(day: dt.date, extra: AbstractSet[dt.date] = NONE) -> bool:
-    """Whether offices and banks are open in Korea on `day`."""
-    return day.weekday() < _SATURDAY and day not in _holidays(day.year) and day not in extra
-
-
-def on_or_after(day: dt.date, extra: AbstractSet[dt.date] = NONE) -> dt.date:
-    """`day` itself if it is a business day, else the next one."""
-    while not is_business_day(day, extra):
-        day += dt.timedelta(days=1)
-    return day
-
-
-def business_days_between(start: dt.date, end: dt.date, extra: AbstractSet[dt.date] = NONE) -> int:
-    """How many business days follow `start`, up to and with `end`. 0 where `end` is not after `start`."""
-    days = (start + dt.timedelta(days=passed) for passed in range(1, (end - start).days + 1))
-    return sum(is_business_day(day, extra) for day in days)
 
 
 def first_of(month: str) -> dt.date:

@@ -37,7 +37,7 @@ class _Open(NamedTuple):
 
 
 @contextmanager
-def _opened() -> Generator[_Open]:
+def opened() -> Generator[_Open]:
     """The running installation's database and Redis; the errors of accounts as plain lines."""
     found = installation.find()
     engine, redis = connect.engine(found.database_url, pool_size=1), redis_clients.connect(found.redis_url)
@@ -119,13 +119,13 @@ def org() -> None:
 def org_create(*, month_limit: Any, as_json: bool, **options: Any) -> None:
     """Make an organisation, and wait until its keys would work."""
     terms = cast("organisations.Terms", _given(month_limit_won=month_limit, **options))
-    with _opened() as (engine, redis):
+    with opened() as (engine, redis):
         with changing(engine, redis, OPERATOR) as change:
             made = organisations.create(change, terms)
         ready = organisations.wait_for_window(redis, made.id, WINDOW_PATIENCE_S)
     if not ready:
         click.echo("Billing has not opened its credit window yet: its keys work once billing runs.", err=True)
-    _show(made, as_json=as_json)
+    show(made, as_json=as_json)
 
 
 @org.command("set")
@@ -137,10 +137,10 @@ def org_create(*, month_limit: Any, as_json: bool, **options: Any) -> None:
 def org_set(organisation: str, *, month_limit: Any, org_state: str | None, as_json: bool, **options: Any) -> None:
     """Change an organisation (ORG: id or exact name). `none` takes a limit away."""
     terms = cast("organisations.Terms", _given(month_limit_won=month_limit, state=org_state, **options))
-    with _opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         found = organisations.find(change.connection, organisation)
         changed = organisations.update(change, found.id, terms)
-    _show(changed, as_json=as_json)
+    show(changed, as_json=as_json)
 
 
 @org.command("show")
@@ -148,11 +148,11 @@ def org_set(organisation: str, *, month_limit: Any, org_state: str | None, as_js
 @AS_JSON
 def org_show(organisation: str, *, as_json: bool) -> None:
     """Show an organisation and its credit window (ORG: id or exact name)."""
-    with _opened() as (engine, redis):
+    with opened() as (engine, redis):
         with engine.connect() as connection:
             found = organisations.find(connection, organisation)
         window = upkeep.read(redis, found.id)
-    _show(found, as_json=as_json, **_window(window))
+    show(found, as_json=as_json, **_window(window))
 
 
 def _window(window: upkeep.Reading | None) -> dict[str, Any]:
@@ -167,11 +167,11 @@ def _window(window: upkeep.Reading | None) -> dict[str, Any]:
 @AS_JSON
 def org_list(*, as_json: bool) -> None:
     """List organisations."""
-    with _opened() as (engine, _), engine.connect() as connection:
+    with opened() as (engine, _), engine.connect() as connection:
         found: list[organisations.Organisation] = []
         while page := organisations.listed(connection, after=found[-1].id if found else None):
             found += page
-    _show_all(found, ["id", "name", "billing", "policy", "state"], as_json=as_json)
+    show_all(found, ["id", "name", "billing", "policy", "state"], as_json=as_json)
 
 
 def _key_options(command: Command) -> Command:
@@ -202,10 +202,10 @@ def key_create(
 ) -> None:
     """Make a key. It is shown once: only its hash is kept."""
     terms = cast("keys.Terms", _given(name=name, limit_won=limit_krw, expires_at=expires, **options))
-    with _opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         found = organisations.find(change.connection, organisation)
         made, secret = keys.create(change, found.id, surface, terms)
-    _show(made, as_json=as_json, key=secret)
+    show(made, as_json=as_json, key=secret)
 
 
 @key.command("list")
@@ -214,9 +214,9 @@ def key_create(
 @AS_JSON
 def key_list(organisation: str, *, deleted: bool, as_json: bool) -> None:
     """List an organisation's keys."""
-    with _opened() as (engine, _), engine.connect() as connection:
+    with opened() as (engine, _), engine.connect() as connection:
         found = keys.listed(connection, organisations.find(connection, organisation).id, deleted=deleted)
-    _show_all(found, ["id", "name", "surface", "hint", "state", "limit_won", "last_used_at"], as_json=as_json)
+    show_all(found, ["id", "name", "surface", "hint", "state", "limit_won", "last_used_at"], as_json=as_json)
 
 
 @key.command("set")
@@ -228,9 +228,9 @@ def key_set(key_id: str, *, active: bool | None, limit_krw: Any, expires: Any, a
     """Change a key (KEY: its id). `none` takes a limit away."""
     state = None if active is None else "active" if active else "deactivated"
     terms = cast("keys.Terms", _given(limit_won=limit_krw, expires_at=expires, state=state, **options))
-    with _opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         changed = keys.update(change, key_id, terms)
-    _show(changed, as_json=as_json)
+    show(changed, as_json=as_json)
 
 
 @key.command("rotate")
@@ -239,9 +239,9 @@ def key_set(key_id: str, *, active: bool | None, limit_krw: Any, expires: Any, a
 @AS_JSON
 def key_rotate(key_id: str, grace: int, *, as_json: bool) -> None:
     """Give a key a new secret (KEY: its id); limits and spending stay."""
-    with _opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         changed, secret = keys.rotate(change, key_id, grace)
-    _show(changed, as_json=as_json, key=secret)
+    show(changed, as_json=as_json, key=secret)
 
 
 @key.command("revoke")
@@ -249,12 +249,13 @@ def key_rotate(key_id: str, grace: int, *, as_json: bool) -> None:
 @AS_JSON
 def key_revoke(key_id: str, *, as_json: bool) -> None:
     """Delete a key for good (KEY: its id). It is refused everywhere at once."""
-    with _opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         changed = keys.revoke(change, key_id)
-    _show(changed, as_json=as_json)
+    show(changed, as_json=as_json)
 
 
-def _show(thing: msgspec.Struct, *, as_json: bool, **more: Any) -> None:
+def show(thing: msgspec.Struct, *, as_json: bool, **more: Any) -> None:
+    """Prints one thing, for people or as JSON."""
     values = msgspec.structs.asdict(thing) | more
     if as_json:
         click.echo(_json.encode(values).decode())
@@ -264,7 +265,8 @@ def _show(thing: msgspec.Struct, *, as_json: bool, **more: Any) -> None:
         click.echo(f"{name:<{width}}  {_plain(value)}")
 
 
-def _show_all(things: Any, columns: list[str], *, as_json: bool) -> None:
+def show_all(things: Any, columns: list[str], *, as_json: bool) -> None:
+    """Prints a list: those columns for people, everything as JSON."""
     if as_json:
         click.echo(_json.encode(things).decode())
         return

@@ -21,6 +21,8 @@ from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.wire.job import Surface
 
 State = Literal["active", "deactivated", "deleted"]
+Settable = Literal["active", "deactivated"]
+"""Deleting is for good and has its own function."""
 
 TOKEN_BYTES = 32
 """256 random bits, 43 characters: nobody guesses one, and nobody finds one behind its hash."""
@@ -37,7 +39,7 @@ class Terms(TypedDict, total=False):
     concurrency: int | None
     models: Sequence[str] | None
     expires_at: dt.datetime | None
-    state: Literal["active", "deactivated"]
+    state: Settable
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -126,6 +128,35 @@ def revoke(change: Change, key: str, org: str | None = None) -> Key:
     change.audit("key.revoke", key, before["org"])
     change.key_changed(before["org"], before["id"], row["version"])
     return _view(row)
+
+
+def get(connection: Connection, key: str, org: str) -> Key:
+    """One key of an organisation, whatever its state. Raises ``NotFound``."""
+    query = select(api_key).where(api_key.c.id == _id(key, "key"), api_key.c.org == _id(org, "organisation"))
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"no key {key}")
+    return _view(row)
+
+
+def page(
+    connection: Connection,
+    org: str,
+    *,
+    made_by: str | None = None,
+    after: str | None = None,
+    most: int = 50,
+    deleted: bool = False,
+) -> Sequence[Key]:
+    """Keys in the order of their ids, ``most`` at a time, those after the id ``after``; ``made_by`` keeps one person's."""
+    query = select(api_key).where(api_key.c.org == _id(org, "organisation")).order_by(api_key.c.id).limit(most)
+    if not deleted:
+        query = query.where(api_key.c.state != "deleted")
+    if made_by is not None:
+        query = query.where(api_key.c.created_by == uuid.UUID(made_by))
+    if after is not None:
+        query = query.where(api_key.c.id > _id(after, "key"))
+    return [_view(row) for row in connection.execute(query).mappings()]
 
 
 def listed(connection: Connection, org: str, *, deleted: bool = False) -> Sequence[Key]:

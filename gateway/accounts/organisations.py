@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Literal, TypedDict, cast
 
@@ -97,6 +97,24 @@ def update(change: Change, org: str, terms: Terms) -> Organisation:
     change.audit("org.set", str(before["id"]), before["id"], **values, **was)
     change.organisation_changed(before["id"], row["version"])
     return _view(row)
+
+
+def touch(change: Change, org: str, settings: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> None:
+    """Locks the organisation and raises its version, for a change that stands elsewhere or in its ``settings``.
+
+    ``settings`` makes new ones of those that are there.
+
+    Raises ``NotFound``, ``Conflict`` (closed).
+    """
+    before = _lock(change.connection, org)
+    if before["state"] == "closed":
+        raise Conflict("the organisation is closed")
+    values: dict[str, Any] = {"version": organisation.c.version + 1}
+    if settings is not None:
+        values["settings"] = settings(before["settings"])
+    statement = organisation.update().where(organisation.c.id == before["id"]).values(values)
+    version = change.connection.execute(statement.returning(organisation.c.version)).scalar_one()
+    change.organisation_changed(before["id"], version)
 
 
 def get(connection: Connection, org: str) -> Organisation:

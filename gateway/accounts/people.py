@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from gateway.accounts import limits
 from gateway.accounts.change import Change
 from gateway.db.tables.accounts import membership, person
-from gateway.errors import Conflict, InvalidRequest, NotFound
+from gateway.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 
 MemberRole = Literal["owner", "member", "finance"]
 
@@ -40,7 +40,7 @@ def create(change: Change, email: str, name: str, password: str | None = None, *
     """Makes a person; without a password they cannot sign in by one. Raises ``Conflict``, ``InvalidRequest``."""
     values = {
         "id": uuid.uuid4(),
-        "email": _address(email),
+        "email": address(email),
         "name": limits.name(name),
         "password_hash": None if password is None else hash_password(password),
         "operator": operator,
@@ -61,25 +61,47 @@ def by_email(connection: Connection, email: str) -> Person | None:
 
 def verify(connection: Connection, email: str, password: str) -> Person | None:
     """The active person with this address and password, else None; an unknown address costs as much as a known one."""
+    found, stored = credentials(connection, email)
+    return found if check_password(stored, password) else None
+
+
+def credentials(connection: Connection, email: str) -> tuple[Person | None, str | None]:
+    """The active person with this address and the hash of their password; None for what there is not."""
     row = connection.execute(select(person).where(person.c.email == email.strip().lower())).mappings().one_or_none()
-    stored = None if row is None else row["password_hash"]
+    if row is None or row["state"] != "active":
+        return None, None
+    return _view(row), row["password_hash"]
+
+
+def check_password(stored: str | None, password: str) -> bool:
+    """Whether the password is the one that ``stored`` is the hash of. Takes some 50 ms and 64 MB, also for None."""
     if len(password) > LONGEST_PASSWORD:
-        return None
+        return False
     try:
         _hasher.verify(stored or _nobody(), password)
     except (VerificationError, InvalidHashError):
-        return None
-    if row is None or stored is None or row["state"] != "active":
-        return None
-    return _view(row)
+        return False
+    return stored is not None
 
 
 def set_password(change: Change, who: str, password: str) -> None:
     """Replaces a person's password. Raises ``NotFound``, ``InvalidRequest``."""
-    statement = person.update().where(person.c.id == uuid.UUID(who)).values(password_hash=hash_password(password))
+    keep_password(change, who, hash_password(password))
+
+
+def keep_password(change: Change, who: str, new_hash: str) -> None:
+    """The same, with the hash of ``hash_password``, which is not made inside a transaction. Raises ``NotFound``."""
+    statement = person.update().where(person.c.id == uuid.UUID(who)).values(password_hash=new_hash)
     if not change.connection.execute(statement).rowcount:
         raise NotFound("no such person")
     change.audit("person.password", who)
+
+
+def keep_first_password(connection: Connection, who: str, new_hash: str) -> None:
+    """Sets the password of someone who has none. Raises ``PermissionDenied`` where there is one."""
+    mine = person.update().where(person.c.id == uuid.UUID(who), person.c.password_hash.is_(None))
+    if not connection.execute(mine.values(password_hash=new_hash)).rowcount:
+        raise PermissionDenied("There is an account with this address: use its password.")
 
 
 def join(change: Change, org: str, who: str, role: MemberRole) -> None:
@@ -116,7 +138,8 @@ def _nobody() -> str:
     return _hasher.hash(uuid.uuid4().hex)
 
 
-def _address(email: str) -> str:
+def address(email: str) -> str:
+    """An e-mail address as it is stored: in lower case. Raises ``InvalidRequest``."""
     email = email.strip().lower()
     name, at, place = email.partition("@")
     if not (name and at and "." in place) or len(email) > limits.LONGEST_NAME or any(c.isspace() for c in email):

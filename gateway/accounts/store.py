@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from gateway.accounts.identity import NONE, Identity, Role
 from gateway.db.tables.accounts import api_key, membership, organisation, person
 from gateway.db.tables.catalogue import window_epoch
+from gateway.db.tables.policy import forbidden_words
 
 CELL = "main"
 
@@ -60,11 +61,13 @@ def _found(now: Any, wanted: Any) -> sa.Select[Any]:
         organisation.c.domestic_only,
         organisation.c.no_training,
         organisation.c.settings,
+        forbidden_words.c.version.label("words_version"),
         membership.c.role,
         person.c.operator,
     ]
     tables = (
         api_key.join(organisation, organisation.c.id == api_key.c.org)
+        .outerjoin(forbidden_words, forbidden_words.c.org == organisation.c.id)
         .outerjoin(person, sa.and_(person.c.id == api_key.c.created_by, person.c.state == "active"))
         .outerjoin(
             membership,
@@ -181,6 +184,7 @@ def _identity(row: sa.RowMapping) -> Identity:
         spent_micro=row["spent_micro"],
         mask_kinds=settings.mask_kinds,
         mask_output=settings.mask_output,
+        words_version=row["words_version"] or 0,
     )
 
 

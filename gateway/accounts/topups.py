@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import RowMapping, select
+from sqlalchemy import Connection, RowMapping, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from gateway.accounts import limits
@@ -69,6 +70,16 @@ def request(
     if (row["amount_won"], row["method"]) != (amount_won, method):
         raise Conflict(f"reference {reference!r} was used for another amount or method")
     return _view(row)
+
+
+def page(connection: Connection, org: str, *, before: str | None = None, most: int = 50) -> Sequence[TopUp]:
+    """An organisation's top-ups, newest first; ``before`` is the last one shown ."""
+    t = topup_request.c
+    query = select(topup_request).where(t.org == uuid.UUID(org)).order_by(t.created_at.desc(), t.id.desc()).limit(most)
+    if before is not None:
+        last = select(t.created_at, t.id).where(t.org == uuid.UUID(org), t.id == uuid.UUID(before)).subquery()
+        query = query.where(tuple_(t.created_at, t.id) < select(last.c.created_at, last.c.id).scalar_subquery())
+    return [_view(row) for row in connection.execute(query).mappings()]
 
 
 def _view(row: RowMapping) -> TopUp:

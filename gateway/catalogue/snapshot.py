@@ -60,6 +60,8 @@ class Snapshot:
     rates: tuple[FxRate, ...]
     available: frozenset[str] = frozenset()
     retired: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    sold_until_ms: int = FOREVER_MS
+    """From then on the newest exchange rate is too old to sell by."""
     reach: Mapping[str, frozenset[tuple[bool, bool]]] = field(default_factory=dict[str, frozenset[tuple[bool, bool]]])
     _price_starts: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _rate_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -132,8 +134,10 @@ class Snapshot:
         """Price and rate for a call admitted at `at_ms` (Unix, ms).
 
         The rate is the latest published one whose date is not after the call's date in Seoul. Raises NoPrice
-        or NoRate where none is in force yet.
+        or NoRate where none is in force yet, and NoRate where the newest one is too old.
         """
+        if at_ms >= self.sold_until_ms:
+            raise NoRate
         starts = self._price_starts.get(model_id, ())
         at_price = bisect_right(starts, at_ms) - 1
         if at_price < 0:
@@ -147,7 +151,7 @@ class Snapshot:
             price=self.prices[model_id][at_price],
             rate=self._rate_steps[at_rate],
             valid_from_ms=max(starts[at_price], self._rate_starts[at_rate]),
-            valid_until_ms=min(price_until, rate_until),
+            valid_until_ms=min(price_until, rate_until, self.sold_until_ms),
         )
 
     def listing(self, at_ms: int, sandbox: bool) -> bytes:

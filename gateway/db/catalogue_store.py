@@ -13,31 +13,35 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.business_days import after_business_days
 from gateway.catalogue.model import FxRate, Model, Price
 from gateway.catalogue.packaged import builtin
-from gateway.catalogue.snapshot import Snapshot
+from gateway.catalogue.snapshot import FOREVER_MS, Snapshot
 from gateway.db.tables import catalogue
+from gateway.wire.ids import SEOUL
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
 
-async def load_snapshot(engine: AsyncEngine, sandbox: bool) -> Snapshot:
+async def load_snapshot(engine: AsyncEngine, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
     """The catalogue as stored now. ``sandbox`` offers the ``sandbox/*`` models; without it they do not exist.
 
     The latest published rate whose date is not after the call's Seoul date applies, from the moment it was entered.
+    Once that is more than ``stop_business_days`` Korean business days old, nothing has terms: the price would be a
+    guess.
     """
     async with engine.connect() as connection:
-        return await connection.run_sync(read_snapshot, sandbox)
+        return await connection.run_sync(read_snapshot, sandbox, stop_business_days)
 
 
-def load_snapshot_sync(engine: Engine, sandbox: bool) -> Snapshot:
+def load_snapshot_sync(engine: Engine, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
     """The same on a blocking engine."""
     with engine.connect() as connection:
-        return read_snapshot(connection, sandbox)
+        return read_snapshot(connection, sandbox, stop_business_days)
 
 
-def read_snapshot(connection: Connection, sandbox: bool) -> Snapshot:
+def read_snapshot(connection: Connection, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
     """The same on an open connection."""
     packaged = builtin()
     states = {row.model: row.state for row in connection.execute(select(catalogue.model_state))}
@@ -61,8 +65,18 @@ def read_snapshot(connection: Connection, sandbox: bool) -> Snapshot:
         rates=tuple(rates),
         available=frozenset(available),
         retired=packaged.retired,
+        sold_until_ms=_sold_until(rates, stop_business_days),
         reach={model: frozenset(kinds) for model, kinds in deployed.items()},
     )
+
+
+def _sold_until(rates: Iterable[FxRate], stop_business_days: int | None) -> int:
+    """The first moment at which the newest rate is older than it may be (milliseconds)."""
+    newest = max((rate.date for rate in rates), default=None)
+    if stop_business_days is None or newest is None:
+        return FOREVER_MS
+    stops = after_business_days(newest, stop_business_days + 1)
+    return milliseconds(dt.datetime.combine(stops, dt.time(), SEOUL))
 
 
 def milliseconds(moment: dt.datetime) -> int:

@@ -63,7 +63,7 @@ def list_(*, as_json: bool) -> None:
     finally:
         engine.dispose()
     states = _health(there.redis_url, [item.deployment.id for item in stored])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {**_public(item.deployment), "source": item.source, "health": state}
         for item, state in zip(stored, states, strict=True)
     ]
@@ -71,10 +71,10 @@ def list_(*, as_json: bool) -> None:
         click.echo(json.dumps(rows))
     elif not rows:
         click.echo("No deployments. Add some with `wonrouter deployments apply FILE`.")
-    for row, state in zip(rows, states, strict=True):
-        if not as_json:
+    else:
+        for row, known in zip(rows, states, strict=True):
             columns = [str(row[name] if row[name] is not None else "-") for name in (*_COLUMNS, "source")]
-            click.echo("  ".join([*columns, "unknown" if state is None else str(state["state"])]))
+            click.echo("  ".join([*columns, "unknown" if known is None else str(known["state"])]))
 
 
 def _health(redis_url: str, deployments: list[str]) -> list[dict[str, Any] | None]:

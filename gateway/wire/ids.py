@@ -29,6 +29,11 @@ def milliseconds(job_id: str) -> int:
     return int(job_id[:12], 16)
 
 
+def first_of(at_ms: int) -> str:
+    """The smallest id of that millisecond: ids compare as their times do."""
+    return f"{max(0, at_ms):012x}" + "0" * 20
+
+
 def month_of(at_ms: int) -> str:
     """The billing month in Seoul, ``YYYYMM``."""
     return dt.datetime.fromtimestamp(at_ms / 1000, SEOUL).strftime("%Y%m")

@@ -11,6 +11,7 @@ wr:b:{job}              string    the sealed job (TTL body_ttl_s; deleted at its
 wr:a:{job}              string    the kept answer, sealed (TTL kept_ttl_s)
 wr:leases               zset      open job -> when its lease lapses (milliseconds of Redis's clock)
 wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
+wr:l:{scope}            string    tries to sign in, of one account or address (TTL the throttle's period)
 wr:d:{deployment}       hash      breaker, turn and health of a deployment (a day after its last call)
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
@@ -37,6 +38,7 @@ JOB_PREFIX = "wr:j:"
 BODY_PREFIX = "wr:b:"
 KEPT_PREFIX = "wr:a:"
 RATE_PREFIX = "wr:r:"
+TRIES_PREFIX = "wr:l:"
 DEPLOYMENT_PREFIX = "wr:d:"
 REPLY_PREFIX = "wr:reply:"
 CONTROL_PREFIX = "wr:ctl:"
@@ -62,6 +64,11 @@ def kept(job_id: str) -> str:
 def rate(scope: str) -> str:
     """Request times of one limited scope, e.g. ``k:{key}`` or ``o:{org}``."""
     return RATE_PREFIX + scope
+
+
+def tries(scope: str) -> str:
+    """How often somebody tried to sign in, as an account or from an address; ``scope`` is a keyed hash."""
+    return TRIES_PREFIX + scope
 
 
 def reply(instance: str) -> str:

@@ -61,6 +61,7 @@ class Book:
         self.epoch = EPOCH
         self.catalogue = snapshot()
         self.receipts: dict[tuple[str, str], dict[str, Any]] = {}
+        self.forbidden: list[str] = []
         self.away = False
         self.asked = 0
 
@@ -88,11 +89,15 @@ class Book:
         self._reached()
         return self.receipts.get((org_id, job_id))
 
+    async def words(self, org_id: str) -> tuple[int, list[str]]:
+        self._reached()
+        return len(self.forbidden), self.forbidden
+
     async def aclose(self) -> None:
         self.away = True
 
     def sources(self) -> Sources:
-        return Sources(self, self, self, self, self.aclose)
+        return Sources(self, self, self, self, self.aclose, words=self)
 
     def _reached(self) -> None:
         if self.away:

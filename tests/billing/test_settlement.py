@@ -182,6 +182,16 @@ def test_a_voided_job_has_a_row_and_a_transaction_and_costs_nothing(books: Books
     assert books.one("SELECT count(*) FROM entry WHERE txn = :job", job=job) == 0
 
 
+def test_a_claim_whose_worker_died_before_it_wrote_anything_down_is_listed_by_its_request_id(books: Books) -> None:
+    base = UsageEvent("", books.org, books.key, "gpt-4o", "bizrouter", "chat", stream=False)
+    job = job_id()
+    books.append(base, out="voided", job=job, ep=2, att=encode_attempts([attempt(1, epoch=2)]))
+    books.settle()
+    attempts = books.one("SELECT attempts FROM usage WHERE job = :job", job=job)
+    assert [a["client_request_id"] for a in attempts] == [f"{job}.1.1", "c2-1"]
+    assert not any(a.get("billed", False) for a in attempts)
+
+
 def test_two_settlers_at_once_book_everything_once(books: Books) -> None:
     events = [books.event(parts=[part(n, 1)]) for n in range(1, 401)]
     for event in events:

@@ -25,6 +25,7 @@ class Ask:
     text: str = "Where is the harbour?"
     model: str = "openai/gpt-4o"
     options: dict[str, Any] = field(default_factory=dict[str, Any])
+    title: str = "faults"
 
     def body(self) -> dict[str, Any]:
         content = f"{self.text} [[mock tokens={self.tokens} {self.behaviour}]]"
@@ -61,7 +62,7 @@ class Outcome:
 async def call(session: aiohttp.ClientSession, url: str, key: str, ask: Ask) -> Outcome:
     """Makes one call and reads its answer to the end. Never raises for what the gateway does."""
     outcome = Outcome(ask)
-    headers = {"authorization": f"Bearer {key}"}
+    headers = {"authorization": f"Bearer {key}", "x-title": ask.title}
     try:
         async with session.post(f"{url}/chat/completions", json=ask.body(), headers=headers) as response:
             outcome.status = response.status

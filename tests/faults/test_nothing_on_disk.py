@@ -13,6 +13,10 @@ from tests.operating import UPSTREAM_KEY
 pytestmark = pytest.mark.xdist_group("faults")
 
 
+TITLE = f"title{secrets.token_hex(8)}"
+"""Sent as `X-Title`, which is kept with the usage."""
+
+
 def _disguises(secret: str) -> list[bytes]:
     """The secret as it stands, and the inside of its base64 at each of the three alignments."""
     raw = secret.encode()
@@ -39,7 +43,7 @@ def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     asks = [
         Ask(True, 30, "delay=10ms", text=marker),
-        Ask(False, 10, "", text=marker),
+        Ask(False, 10, "", text=marker, title=TITLE),
         Ask(False, 10, "error=500", text=marker),
         Ask(False, 10, "error=400", text=marker),
         Ask(False, 10, "garbage=1", text=marker),
@@ -56,10 +60,13 @@ def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene
     scene.at_rest()
     scene.redis.execute_command("BGREWRITEAOF")
     folders = [scene.installation.state.parent]
+    database_url = str(scene.installation.up["database_url"])
     assert any(path.name.startswith("appendonly") for path in scene.installation.state.rglob("*")), (
         "Redis runs with AOF"
     )
+    titles = _files_with(folders, TITLE)
+    assert titles and every_table_text(database_url, TITLE), "what may be stored is found: the search works"
     secret_part = scene.key.rpartition("_")[2]
     for what, secret in (("prompt", marker), ("customer key", secret_part), ("provider key", UPSTREAM_KEY)):
         assert _files_with(folders, secret) == [], what
-        assert every_table_text(str(scene.installation.up["database_url"]), secret) == [], what
+        assert every_table_text(database_url, secret) == [], what

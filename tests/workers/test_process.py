@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from gateway.engines import ValkeyServer
-from tests.provider.dialects.openai import answer_text
+from tests.provider.dialects.openai import answer_text, token_text
 from tests.provider.server import Provider
 from tests.workers.line import SECRET, Line, chat, deployment
 
@@ -98,7 +98,7 @@ async def test_sigterm_lets_open_answers_finish_and_takes_no_new_ones(
         worker.wait_ready()
         provider.gate.close()
         job = await line.place(chat("[[mock tokens=6 gate=3]]", stream=True))
-        await line.until(lambda: "aac " in line.of(job).text)
+        await line.until(lambda: token_text(2) in line.of(job).text)
         worker.process.send_signal(signal.SIGTERM)
         while worker.get("/readyz")[0] == 200:  # noqa: ASYNC110 another process tells nobody
             await asyncio.sleep(0.01)

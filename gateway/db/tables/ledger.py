@@ -173,6 +173,8 @@ window_org = sa.Table(
     metadata,
     sa.Column("org", sa.Uuid, primary_key=True),
     sa.Column("balance_micro", MICRO, nullable=False),
+    # usage on account (postpaid) that is in the balance and has not been given back to it
+    sa.Column("account_micro", MICRO, nullable=False, server_default=_ZERO),
 )
 
 window_month = sa.Table(

@@ -17,10 +17,13 @@ from gateway.db.base import metadata
 from gateway.db.seed import seed
 from gateway.db.tables.accounts import organisation
 from gateway.db.tables.catalogue import price
+from gateway.db.tables.people import one_time_link, session
+from gateway.db.tables.policy import access_log, forbidden_words
 
 OURS = {
     "organisation", "person", "membership", "api_key", "audit_log", "topup_request", "organisation_seq", "outbox",
-    "price", "exchange_rate", "model_state", "window_epoch",
+    "price", "exchange_rate", "model_state", "window_epoch", "session", "one_time_link",
+    "forbidden_words", "access_log",
 }  # fmt: skip
 
 
@@ -64,7 +67,8 @@ def test_the_migrated_schema_is_the_one_that_the_code_knows(engine: Engine) -> N
     with engine.connect() as connection:
         options = {"target_metadata": metadata, "compare_type": True, "include_object": ours}
         found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    assert {organisation.name, price.name} < OURS & set(metadata.tables)
+    known = (organisation, price, session, one_time_link, forbidden_words, access_log)
+    assert {table.name for table in known} < OURS & set(metadata.tables)
     assert found == []
 
 
@@ -114,6 +118,13 @@ def test_a_role_may_do_its_work(roles: dict[str, Engine], role: str, statement: 
         ("wonrouter_api", "DELETE FROM organisation"),
         ("wonrouter_api", "UPDATE window_epoch SET epoch = 1"),
         ("wonrouter_api", "UPDATE topup_request SET state = 'booked'"),
+        ("wonrouter_api", "DELETE FROM one_time_link"),
+        ("wonrouter_api", "UPDATE access_log SET actor = 'nobody'"),
+        ("wonrouter_api", "DELETE FROM access_log"),
+        ("wonrouter_api", "UPDATE usage SET won = 0"),
+        ("wonrouter_api", "DELETE FROM forbidden_words"),
+        ("wonrouter_worker", "SELECT * FROM session"),
+        ("wonrouter_billing", "SELECT * FROM session"),
         ("wonrouter_worker", "SELECT * FROM organisation"),
         ("wonrouter_worker", "SELECT * FROM api_key"),
         ("wonrouter_billing", "SELECT password_hash FROM person"),
@@ -132,3 +143,23 @@ def test_a_role_may_do_nothing_else(roles: dict[str, Engine], role: str, stateme
 def test_even_the_owner_cannot_change_a_published_price_or_rate(engine: Engine, change: str) -> None:
     with pytest.raises(Exception, match="is append-only"), engine.begin() as connection:
         connection.exec_driver_sql(change)
+
+
+@pytest.mark.parametrize("log", ["audit_log", "access_log"])
+def test_even_the_owner_cannot_change_a_log_or_shorten_it_by_less_than_two_years(engine: Engine, log: str) -> None:
+    rows = {
+        "audit_log": "INSERT INTO audit_log (at, actor, action, subject) VALUES (:at, 'a', 'b', 'c')",
+        "access_log": "INSERT INTO access_log (at, org, actor, address, action, subject, reason, records) "
+        "VALUES (:at, gen_random_uuid(), 'a', 'b', 'c', 'd', 'e', 1)",
+    }
+    with engine.begin() as connection:
+        for age in ("3 years", "1 year"):
+            connection.exec_driver_sql(rows[log].replace(":at", f"now() - interval '{age}'"))
+    for change, says in (
+        (f"UPDATE {log} SET actor = 'x'", "append-only"), (f"TRUNCATE {log}", "append-only"), (f"DELETE FROM {log}", "two years"),
+    ):  # fmt: skip
+        with pytest.raises(Exception, match=says), engine.begin() as connection:
+            connection.exec_driver_sql(change)
+    with engine.begin() as connection:
+        old = connection.exec_driver_sql(f"DELETE FROM {log} WHERE at < now() - interval '2 years 1 day'")
+        assert old.rowcount >= 1

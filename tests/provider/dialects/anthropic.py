@@ -54,7 +54,7 @@ class Anthropic:
 
     def plan(self, request: Request, choose: Choose) -> Plan:
         response_id = f"{self._prefix}{next(self._numbers)}"
-        if not request.headers.get("x-api-key"):
+        if not (request.headers.get("x-api-key") or request.headers.get("authorization")):  # the newest SDK's way
             return _error(response_id, DEFAULT, 401, "x-api-key header is required")
         try:
             body: dict[str, Any] = msgspec.json.decode(request.body)

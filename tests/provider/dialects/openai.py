@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from tests.provider.behaviour import DEFAULT, Behaviour
+from tests.provider.dialects.flavours import flavoured
 from tests.provider.plan import Choose, Plan, Request
 
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3-mini", "text-embedding-3-small")
@@ -69,6 +70,13 @@ class ChatRequest(msgspec.Struct):
     tool_choice: Any = None
 
 
+_REFUSALS = {
+    "context": (400, "This model's maximum context length is 128000 tokens.", "context_length_exceeded"),
+    "policy": (400, "Your request was rejected by our safety system.", "content_policy_violation"),
+    "key": (401, "Incorrect API key provided.", "invalid_api_key"),
+    "balance": (402, "Insufficient Balance", "insufficient_balance"),
+    "overloaded": (503, "The engine is currently overloaded.", "overloaded_error"),
+}
 _decode = msgspec.json.Decoder(ChatRequest).decode
 
 
@@ -132,6 +140,13 @@ class OpenAI:
             behaviour = choose(chat.model, _last_text(chat), request.headers.get("x-mock", ""))
         except ValueError as error:
             return _error(response_id, DEFAULT, 400, f"mock: {error}", "mock_behaviour")
+        plan = self._answered(response_id, behaviour, chat)
+        return flavoured(plan) if behaviour.flavour else plan
+
+    def _answered(self, response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
+        if behaviour.refuse:
+            status, message, code = _REFUSALS[behaviour.refuse]
+            return _error(response_id, behaviour, status, message, code)
         if behaviour.error:
             return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}", "mock_error")
         if behaviour.garbage:

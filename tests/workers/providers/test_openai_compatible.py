@@ -231,6 +231,12 @@ def test_think_tags_are_reasoning(stream: bool) -> None:
     assert (choice["message"]["reasoning_content"], choice["message"]["content"]) == ("왜냐하면", "답")
 
 
+def test_think_tags_may_come_letter_by_letter() -> None:
+    text = "\n<think>a < b, </b> and </think>\n\n답"
+    said = message(answer("minimax/minimax-m1", *({"content": letter} for letter in text)))["message"]
+    assert (said["reasoning_content"], said["content"]) == ("a < b, </b> and ", "답")
+
+
 @pytest.mark.parametrize("text", ["<thin", "a <think>b</think>", "", "  ", "<think>never closed </thi"])
 def test_no_text_is_lost_however_the_tags_are_broken(text: str) -> None:
     choice = message(answer("minimax/minimax-m1", *({"content": letter} for letter in text)))

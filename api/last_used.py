@@ -1,0 +1,65 @@
+"""When keys were last used: gathered in memory, written down every few seconds for many keys at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from api.sources import SourceAway
+
+PAUSE_S = 10.0
+"""A person looks at days; a row written per call would cost more than the call."""
+
+Write = Callable[[dict[str, int]], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+class LastUsed:
+    """Notes and writes.
+
+    Args:
+        write: takes key id -> milliseconds since 1970; raises ``SourceAway`` where PostgreSQL is away.
+        pause_s: between two writes.
+    """
+
+    def __init__(self, write: Write, pause_s: float = PAUSE_S) -> None:
+        self._write = write
+        self._pause_s = pause_s
+        self._used: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, key_id: str, at_ms: int) -> None:
+        """A key was used."""
+        self._used[key_id] = at_ms
+
+    def start(self) -> None:
+        """Begins to write."""
+        self._task = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Writes what is left and ends."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Writes what was noted. While PostgreSQL is away it is kept: one number a key."""
+        if not self._used:
+            return
+        used, self._used = self._used, {}
+        try:
+            await self._write(used)
+        except SourceAway as exc:
+            log.warning("last_used_waits", keys=len(used), reason=str(exc))
+            self._used = {**used, **self._used}
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._pause_s)
+            await self.flush()

@@ -1,0 +1,1 @@
+"""What finance and operators type: one file per room. ``billing.cli`` offers them all."""

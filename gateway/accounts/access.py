@@ -1,0 +1,53 @@
+"""Who looked at whose data: written down with the look itself, in the same transaction, and never changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from gateway.db.tables.policy import access_log
+
+
+class Access(msgspec.Struct, frozen=True):
+    """One look. ``subject``: an end user's keyed hash, or empty for everybody's; ``records``: how many were shown."""
+
+    id: int
+    at: dt.datetime
+    actor: str
+    address: str
+    action: str
+    subject: str
+    reason: str
+    records: int
+
+
+class Looker(msgspec.Struct, frozen=True):
+    """Who looks: the organisation, the actor as in the audit log, and the address they come from."""
+
+    org: str
+    actor: str
+    address: str
+
+
+def note(
+    connection: Connection, who: Looker, action: str, records: int, *, subject: str = "", reason: str = ""
+) -> None:
+    """Writes a look down, in the transaction in which it happens: without the line there is no look."""
+    values = {"org": uuid.UUID(who.org), "actor": who.actor, "address": who.address, "action": action}
+    values |= {"subject": subject, "reason": reason, "records": records}
+    connection.execute(access_log.insert().values(values))
+
+
+def page(connection: Connection, org: str, *, before: int | None = None, most: int = 50) -> Sequence[Access]:
+    """An organisation's looks, newest first, those older than the id ``before``."""
+    log = access_log.c
+    columns = (log.id, log.at, log.actor, log.address, log.action, log.subject, log.reason, log.records)
+    query = sa.select(*columns).where(log.org == uuid.UUID(org)).order_by(log.id.desc()).limit(most)
+    if before is not None:
+        query = query.where(log.id < before)
+    return [Access(*row) for row in connection.execute(query)]

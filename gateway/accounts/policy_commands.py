@@ -1,0 +1,194 @@
+"""``wonrouter member``, ``words`` and ``pii``: people and policies of an organisation, from a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from gateway.accounts import links, mail, members, organisations, people, personal_data, words
+from gateway.accounts.change import OPERATOR, changing
+from gateway.accounts.commands import AS_JSON, opened, show, show_all
+from gateway.accounts.members import KeysOfLeaver, Member
+from gateway.accounts.people import MemberRole
+from gateway.errors import NotFound
+
+ROLE = click.Choice(["owner", "member", "finance"])
+ORG = click.argument("organisation", metavar="ORG")
+
+
+@click.group()
+def member() -> None:
+    """Members of organisations (ORG: id or exact name; PERSON: id or e-mail address)."""
+
+
+@member.command("list")
+@ORG
+@AS_JSON
+def member_list(organisation: str, *, as_json: bool) -> None:
+    """List members."""
+    with opened() as (engine, _), engine.connect() as connection:
+        org = organisations.find(connection, organisation).id
+        found: list[Member] = []
+        while page := members.listed(connection, org, after=found[-1].person if found else None):
+            found += page
+    show_all(found, ["person", "email", "name", "role", "keys"], as_json=as_json)
+
+
+@member.command("invite")
+@ORG
+@click.argument("email")
+@click.option("--role", type=ROLE, default="member", show_default=True)
+@AS_JSON
+def member_invite(organisation: str, email: str, role: str, *, as_json: bool) -> None:
+    """Invite somebody. The token is shown once and works for seven days."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        org = organisations.find(change.connection, organisation).id
+        made, token = links.invite(change, org, email, cast("MemberRole", role), None)
+    show(made, as_json=as_json, token=token, path=mail.path("invitation", token))
+
+
+@member.command("set")
+@ORG
+@click.argument("person")
+@click.option("--role", type=ROLE, required=True)
+@AS_JSON
+def member_set(organisation: str, person: str, role: str, *, as_json: bool) -> None:
+    """Give a member another role. Keys of somebody who becomes finance stop."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        org = organisations.find(change.connection, organisation).id
+        changed = members.set_role(change, org, _person(change.connection, person), cast("MemberRole", role))
+    show(changed, as_json=as_json)
+
+
+@member.command("remove")
+@ORG
+@click.argument("person")
+@click.option("--keys", type=click.Choice(["deactivate", "hand_over"]), default="deactivate", show_default=True)
+@click.option("--to", help="Who takes the keys over (id or e-mail address).")
+@AS_JSON
+def member_remove(organisation: str, person: str, keys: str, to: str | None, *, as_json: bool) -> None:
+    """Let a member go: sessions and invitations end, keys stop or are handed over."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        org = organisations.find(change.connection, organisation).id
+        heir = None if to is None else _person(change.connection, to)
+        leaver = _person(change.connection, person)
+        left = members.remove(change, org, leaver, cast("KeysOfLeaver", keys), heir)
+    show(left, as_json=as_json)
+
+
+@member.command("reset")
+@click.argument("email")
+@AS_JSON
+def member_reset(email: str, *, as_json: bool) -> None:
+    """Show a link with which somebody may choose a new password, once, within the hour."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        found = people.by_email(change.connection, email)
+        if found is None:
+            raise NotFound(f"nobody has the address {email}")
+        token = links.reset(change, found.id)
+    show(found, as_json=as_json, token=token, path=mail.path("reset", token))
+
+
+def _person(connection: Any, reference: str) -> str:
+    """A person's id, from it or from their address."""
+    if "@" not in reference:
+        return reference
+    found = people.by_email(connection, reference)
+    if found is None:
+        raise NotFound(f"nobody has the address {reference}")
+    return found.id
+
+
+@click.group("words")
+def words_group() -> None:
+    """Forbidden words of an organisation (ORG: id or exact name)."""
+
+
+@words_group.command("list")
+@ORG
+@AS_JSON
+def words_list(organisation: str, *, as_json: bool) -> None:
+    """List the words."""
+    with opened() as (engine, _), engine.connect() as connection:
+        found = words.load(connection, organisations.find(connection, organisation).id)
+    if as_json:
+        show(found, as_json=True)
+        return
+    for word in found.words:
+        click.echo(word)
+
+
+@words_group.command("add")
+@ORG
+@click.argument("word", nargs=-1, required=True)
+@AS_JSON
+def words_add(organisation: str, word: tuple[str, ...], *, as_json: bool) -> None:
+    """Add words."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        made = words.add(change, organisations.find(change.connection, organisation).id, word)
+    show(made, as_json=as_json)
+
+
+@words_group.command("remove")
+@ORG
+@click.argument("word", nargs=-1, required=True)
+@AS_JSON
+def words_remove(organisation: str, word: tuple[str, ...], *, as_json: bool) -> None:
+    """Take words off the list."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        made = words.remove(change, organisations.find(change.connection, organisation).id, word)
+    show(made, as_json=as_json)
+
+
+@words_group.command("import")
+@ORG
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Make this the whole list instead of adding to it.")
+@AS_JSON
+def words_import(organisation: str, file: Path, *, replace: bool, as_json: bool) -> None:
+    """Take words from a UTF-8 file, one a line."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # Korean Excel writes the mark
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file} is not UTF-8") from error
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        org = organisations.find(change.connection, organisation).id
+        made = (words.replace if replace else words.add)(change, org, lines)
+    show(made, as_json=as_json)
+
+
+@click.group()
+def pii() -> None:
+    """What happens to personal data in an organisation's prompts (ORG: id or exact name)."""
+
+
+@pii.command("list")
+@ORG
+@AS_JSON
+def pii_list(organisation: str, *, as_json: bool) -> None:
+    """List the kinds and what happens to each."""
+    with opened() as (engine, _), engine.connect() as connection:
+        found = personal_data.get(connection, organisations.find(connection, organisation).id)
+    if as_json:
+        show(found, as_json=True)
+    else:
+        show_all(found.kinds, ["kind", "action", "label"], as_json=False)
+
+
+@pii.command("set")
+@ORG
+@click.argument("kind")
+@click.argument("action", type=click.Choice(["mask", "block", "off"]))
+@AS_JSON
+def pii_set(organisation: str, kind: str, action: str, *, as_json: bool) -> None:
+    """Mask, block or let through one kind. Registration and passport numbers cannot be let through."""
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        org = organisations.find(change.connection, organisation).id
+        found = personal_data.update(change, org, {kind: action})
+    changed = next(policy for policy in found.kinds if policy.kind == kind)
+    show(changed, as_json=as_json)
+
+
+commands = [member, words_group, pii]

@@ -1,0 +1,90 @@
+"""What leaves for a provider: masked, refused, or byte for byte what came."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.api.conftest import KEY, House
+
+pytestmark = pytest.mark.anyio
+
+
+async def sent(house: House, content: str, **fields: Any) -> bytes:
+    """The body that a worker gets for a prompt."""
+    client = asyncio.create_task(house.ask(messages=[{"role": "user", "content": content}], **fields))
+    taken = await house.worker.take()
+    await taken.end()
+    assert (await client).status_code == 200
+    return taken.job.body
+
+
+async def test_a_registration_number_is_masked_before_anything_leaves(house: House) -> None:
+    body = msgspec.json.decode(await sent(house, "제 번호는 901010-1234567입니다"))
+    assert body["messages"][0]["content"] == "제 번호는 901010-*******입니다"
+
+
+async def test_a_large_body_is_masked_too(house: House) -> None:
+    body = msgspec.json.decode(await sent(house, "가" * 40_000 + " 901010-1234567"))
+    assert body["messages"][0]["content"].endswith(" 901010-*******")
+
+
+async def test_a_body_without_personal_data_goes_on_byte_for_byte(house: House) -> None:
+    raw = b'{"model":"openai/gpt-4o", "messages":[{"role":"user","content":"\\uc548\\ub155"}],"x":1.0}'
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    client = asyncio.create_task(house.client.post("/api/v1/chat/completions", content=raw, headers=headers))
+    taken = await house.worker.take()
+    await taken.end()
+    await client
+    assert taken.job.body == raw
+
+
+async def test_a_kind_that_the_organisation_blocks_is_refused(house: House) -> None:
+    house.book.change(KEY, mask_kinds={"email": "block"})
+    answer = await house.ask(messages=[{"role": "user", "content": "kim@example.com"}])
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "forbidden_content"
+    assert "kim@" not in answer.text
+
+
+async def test_a_forbidden_word_is_refused_with_the_documented_message(house: House) -> None:
+    house.book.forbidden = ["기밀"]
+    house.book.change(KEY, words_version=1)
+    answer = await house.ask(messages=[{"role": "user", "content": "이것은 기 밀 자료"}])
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["code"], error["type"]) == ("forbidden_content", "forbidden_content")
+    assert error["message"] == "사내 금지어가 포함되어 있습니다"
+    assert b"hello" in await sent(house, "hello 이야기 밀가루")
+
+
+async def test_a_changed_word_list_is_loaded_again(house: House) -> None:
+    house.book.forbidden = ["기밀"]
+    house.book.change(KEY, words_version=1)
+    assert (await house.ask(messages=[{"role": "user", "content": "기밀"}])).status_code == 400
+    house.book.forbidden = ["기밀", "극비"]
+    house.book.change(KEY, words_version=2)
+    house.parts.identities.expire_all()
+    assert (await house.ask(messages=[{"role": "user", "content": "극비"}])).status_code == 400
+
+
+async def test_words_that_cannot_be_had_refuse_the_call(house: House) -> None:
+    house.book.forbidden = ["기밀"]
+    house.book.change(KEY, words_version=1)
+    assert (await house.ask(messages=[{"role": "user", "content": "기밀"}])).status_code == 400
+    house.book.change(KEY, words_version=2)
+    house.parts.identities.expire_all()
+    real = house.book.words
+
+    async def away(org_id: str) -> tuple[int, list[str]]:
+        house.book.away = True
+        try:
+            return await real(org_id)
+        finally:
+            house.book.away = False
+
+    house.book.words = away  # pyright: ignore[reportAttributeAccessIssue]
+    assert (await house.ask()).status_code == 503
