@@ -21,7 +21,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
 ABORT = "wonrouter.abort"
 """The scope extension (see api.server) that cuts a connection whose client does not read."""
 
-_SSE: Headers = [
+SSE: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # nginx would collect the events
@@ -88,7 +88,7 @@ class Answer:
     async def _send_events(self, send: Send, data: bytes) -> None:
         reply = self._reply
         if not self._started:
-            await self._start(send, 200, _SSE)
+            await self._start(send, 200, SSE)
         for at in range(0, len(data), SLICE):
             if reply.left:
                 return

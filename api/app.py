@@ -13,6 +13,7 @@ from api.observed import Observed
 from api.parts import Parts, Sources
 from api.routes.account import account_routes
 from api.routes.chat import chat_route
+from api.routes.completions import completions_route
 from api.routes.health import health_routes
 from api.routes.models import models_routes
 from gateway.settings import Settings
@@ -36,6 +37,7 @@ def create_app(settings: Settings, sources: Sources) -> Observed:
                 "/",
                 route_handlers=[
                     chat_route(parts),
+                    completions_route(parts),
                     *models_routes(parts),
                     *account_routes(parts),
                     *health_routes(parts),

@@ -139,6 +139,7 @@ class Attempt:
         self._total = self._began + limits.total_s
         self._failure: ProviderFailure | None = None
         self._told_slow = False
+        self._has_health = deployment.provider != "sandbox"  # its failures are what it is for: no breaker opens
         self._open_choices: set[int] = set()
         self._ended_choices: set[int] = set()
 
@@ -258,14 +259,14 @@ class Attempt:
 
     def too_slow(self) -> None:
         """Its first token is late: whoever is faster may answer, and its health suffers once."""
-        if not self._told_slow:
+        if self._has_health and not self._told_slow:
             self._told_slow = True
             late = ProviderFailure(kind="timeout", message="no first token in time")
             self._turns.failed(self.record.deployment, late, self.asked.probe)
 
     def failed(self, failure: ProviderFailure, billed: bool = False) -> None:
         """Writes a failure down and tells operators about those that only they can mend."""
-        if not self._told_slow:
+        if self._has_health and not self._told_slow:
             self._turns.failed(self.record.deployment, failure, self.asked.probe)
         self.record.status = self.record.status or failure.status
         self.ended(failure.kind, billed)

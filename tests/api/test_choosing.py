@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from typing import Any
 
 import pytest
@@ -130,5 +129,12 @@ async def test_auto_and_stand_ins_stay_at_home_where_the_organisation_says_so(ho
 
 def _with_reach(kinds: dict[str, frozenset[tuple[bool, bool]]]) -> Snapshot:
     made = snapshot()
-    names = [field.name for field in dataclasses.fields(made) if field.init]
-    return Snapshot(**{**{name: getattr(made, name) for name in names}, "reach": kinds})
+    return Snapshot(
+        version="test",
+        models=made.models,
+        aliases=made.aliases,
+        prices=made.prices,
+        rates=made.rates,
+        available=made.available,
+        reach=kinds,
+    )

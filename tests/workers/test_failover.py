@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.deployments.deployment import Deployment
+from gateway.deployments.store import sandbox_deployments
 from gateway.wire.event import UsageEvent
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.dialects.openai import answer_text
@@ -30,7 +31,7 @@ async def start(line: Line, provider: Provider) -> AsyncIterator[Start]:
 
     async def begin(fault: str, deployments: list[Deployment] | None = None, **changes: Any) -> CallWorker:
         provider.accounts["-bad"] = parse_behaviour(f"tokens={ANSWER} repeat=6 {fault}")
-        limits = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3, "backoff_s": 0.02, **changes}
+        limits: dict[str, Any] = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3, "backoff_s": 0.02, **changes}
         made.append(await started(line, deployments or pair(provider), **limits))
         return made[-1]
 
@@ -47,9 +48,10 @@ def pair(provider: Provider) -> list[Deployment]:
     ]
 
 
-async def ask(line: Line, worker: CallWorker, **more: Any) -> tuple[Heard, UsageEvent]:
+async def ask(line: Line, worker: CallWorker, on: tuple[str, ...] = (MODEL,), **more: Any) -> tuple[Heard, UsageEvent]:
     order = json.dumps({"order": ["bad", "good"]}).encode()
-    job = await line.place(chat("hello", stream=True, stream_options={"include_usage": True}, **more), routing=order)
+    body = chat("hello", stream=True, stream_options={"include_usage": True}, **more)
+    job = await line.place(body, models=on, routing=order)
     await worker.run(job)
     heard = await line.ended(job)
     return heard, line.events()[-1]
@@ -192,3 +194,46 @@ async def test_an_output_limit_holds_over_a_continuation(line: Line, start: Star
     heard, event = await ask(line, worker, max_tokens=15)
     assert heard.content() == answer_text(15)
     assert (event.finish_reason, event.tokens.completion) == ("length", 15)
+
+
+async def test_an_answer_goes_on_in_another_dialect(line: Line, provider: Provider, start: Start) -> None:
+    sonnet = "anthropic/claude-sonnet-4"
+    native = deployment(
+        provider.native_url, "good", sonnet, provider="anthropic", upstream_model="claude-sonnet-4", api_key="sk-good"
+    )
+    bad = deployment(provider.base_url, "bad", api_key="sk-bad")
+    worker = await start("cut=9", [bad, native])
+    heard, event = await ask(line, worker, on=(MODEL, sonnet))
+    assert heard.content() == answer_text(ANSWER)
+    assert [(part.model, part.completion) for part in event.parts] == [(MODEL, 9), (sonnet, ANSWER - 9)]
+
+
+async def test_a_prefill_that_is_refused_becomes_a_request_in_words(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    worker = await start("cut=9", models=models_with(MODEL, quirks={"prefill": "partial"}))
+    provider.accounts["good"] = parse_behaviour(f"tokens={ANSWER} repeat=6 error=400 times=1")
+    heard, event = await ask(line, worker)
+    assert heard.content() == answer_text(ANSWER)
+    assert reasons(event) == [("bad", "cut"), ("good", "bad_request"), ("good", "ok")]
+
+
+async def test_attempts_for_one_request_are_bounded(line: Line, provider: Provider, start: Start) -> None:
+    many = [deployment(provider.base_url, f"d{i}", api_key="sk-bad") for i in range(9)]
+    _, event = await ask(line, await start("error=503", many, most_attempts=4))
+    assert len(event.attempts) == len(provider.log.calls) == 4
+
+
+async def test_the_sandboxs_cut_breaks_off_without_repeating_itself_and_opens_no_breaker(
+    line: Line, start: Start
+) -> None:
+    worker = await start("", sandbox_deployments(), breaker_failures=1)
+    said = "one two three four five six seven eight"
+    for _ in range(2):
+        body = {"model": "sandbox/error-cut", "messages": [{"role": "user", "content": said}], "stream": True}
+        job = await line.place(body, models=("sandbox/error-cut",))
+        await worker.run(job)
+        heard = await line.ended(job)
+        assert said.startswith(heard.content().strip()) and heard.content()
+        assert heard.final is not None and heard.final.status == 502
+        await worker.room.turns.exchange()

@@ -152,7 +152,7 @@ async def crew(line: Line, provider: Provider) -> AsyncIterator[Callable[..., Aw
             deployment(provider.base_url, "bad", api_key="sk-bad"),
             deployment(provider.base_url, "good", api_key="sk-good"),
         ]
-        limits = {"backoff_s": 0.01, "breaker_probe_s": 0.3, **changes}
+        limits: dict[str, Any] = {"backoff_s": 0.01, "breaker_probe_s": 0.3, **changes}
         made.extend([await started(line, both, **limits), await started(line, both, **limits)])
         return made
 

@@ -68,8 +68,7 @@ class _Answer:
     """What the sandbox says to a request: the last message, one word a token."""
 
     def __init__(self, body: dict[str, Any]) -> None:
-        text = _last_text(body.get("messages"))
-        words = [word + " " for word in text.split()] or ["(nothing) "]
+        words = _words_of(body.get("messages"))
         cap = body.get("max_completion_tokens", body.get("max_tokens"))
         limit = cap if type(cap) is int and cap >= 0 else len(words)
         n = body.get("n")
@@ -139,6 +138,15 @@ def _argument_pieces(words: list[str]) -> list[str]:
     quoted[0] = '{"text": "' + quoted[0]
     quoted[-1] += '"}'
     return quoted
+
+
+def _words_of(messages: object) -> list[str]:
+    """The last message's words; where that is the beginning of an answer, what its question still has."""
+    known = cast("list[dict[str, Any]]", messages) if isinstance(messages, list) else []
+    begun = 0
+    if len(known) > 1 and known[-1].get("role") == "assistant":
+        begun, known = len(_last_text(known).split()), known[:-1]
+    return [word + " " for word in _last_text(known).split()[begun:]] or ["(nothing) "]
 
 
 def _last_text(messages: object) -> str:
