@@ -132,7 +132,7 @@ def org_create(*, month_limit: Any, as_json: bool, **options: Any) -> None:
 @click.argument("organisation", metavar="ORG")
 @click.option("--name")
 @click.option("--billing", type=click.Choice(["prepaid", "postpaid"]))
-@click.option("--state", "org_state", type=click.Choice(["active", "suspended", "closed"]))
+@click.option("--org-state", type=click.Choice(["active", "suspended", "closed"]))
 @_org_options
 def org_set(organisation: str, *, month_limit: Any, org_state: str | None, as_json: bool, **options: Any) -> None:
     """Change an organisation (ORG: id or exact name). `none` takes a limit away."""

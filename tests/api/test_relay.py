@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from api import metrics
 from gateway.credit import running
 from gateway.wire import keys
 from gateway.wire.frame import CHUNK, Final, Frame, encode_frames
@@ -239,7 +240,8 @@ async def test_a_job_that_nobody_awaits_is_cancelled(house: House) -> None:
     client = asyncio.create_task(house.ask())
     taken = await house.worker.take()
     await until(lambda: house.parts.relay.open, "the answer is awaited")
-    house.parts.relay._open.clear()  # as if the reply to its admission had been lost
+    house.parts.relay._open.clear()
+    metrics.OPEN.dec()  # as if the reply to its admission had been lost
     await taken.send(taken.alive(-1))
     assert (await house.worker.control("cancel")).job == taken.claim.job
     client.cancel()
