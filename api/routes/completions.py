@@ -9,7 +9,6 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api import guardrails
 from api.admission import Admitted, Call
 from api.dialects import chat, completions
 from api.errors import Headers, surface_of
@@ -38,7 +37,7 @@ def completions_route(parts: Parts) -> HTTPRouteHandler:
         calls: list[Call] = []
         why = ""
         for raw in wanted.bodies:
-            checked = await guardrails.check(identity, raw)
+            checked = await parts.guardrails.check(identity, raw)
             call, why = make_call(snapshot, identity, surface, chat.parse(checked, depth), checked, title)
             calls.append(msgspec.structs.replace(call, endpoint="completions"))
         notes.model = calls[0].models[0].id
