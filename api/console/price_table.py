@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, Response, get
@@ -165,15 +165,15 @@ def _exact(value: Any) -> Any:
 
 
 def _plain(value: Any) -> str:
-    if value is None:
-        return ""
-    return (
-        " ".join(value)
-        if isinstance(value, list)
-        else str(_exact(value)).lower()
-        if isinstance(value, bool)
-        else str(_exact(value))
-    )
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return " ".join(cast("list[str]", value))
+        case _:
+            return str(_exact(value))
 
 
 def _download(body: bytes, kind: str, name: str) -> Response[bytes]:

@@ -36,7 +36,7 @@ def _templates() -> Environment:
         loader=PackageLoader("api.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.globals |= {"static": static_files.address, "base": BASE}
+    made.globals.update({"static": static_files.address, "base": BASE})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
     made.filters |= {
         "grouped": figures.grouped, "usd": figures.usd, "moment": figures.moment, "day": figures.day,
         "short_tokens": figures.tokens,

@@ -121,7 +121,7 @@ async def form(request: Request[Any, Any, Any]) -> dict[str, str]:
     The token proves it; browsers also say where a form comes from, and what they say must fit.
     """
     visit = visit_of(request)
-    if header(request.scope["headers"], b"sec-fetch-site") not in (b"", b"same-origin", b"none"):
+    if request.headers.get("sec-fetch-site", "") not in ("", "same-origin", "none"):
         raise PermissionDenied("The form comes from another site.", details={"reason": "csrf"})
     try:
         pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)

@@ -57,7 +57,7 @@ def csrf(page: str) -> str:
     return found[1]
 
 
-def used(office: Office, who: Someone, *, ago_s: float = 60, **fields: Any) -> str:
+def used(office: Office, who: Someone, *, ago_s: float = 60, **fields: Any) -> str:  # noqa: F811
     """One settled call of somebody's key, in the books and in the hours' sums as settlement leaves them; its id."""
     at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ago_s)
     at_ms = int(at.timestamp() * 1000)
@@ -93,6 +93,6 @@ def used(office: Office, who: Someone, *, ago_s: float = 60, **fields: Any) -> s
 
 
 @pytest.fixture
-async def browser(office: Office) -> AsyncIterator[Browser]:
+async def browser(office: Office) -> AsyncIterator[Browser]:  # noqa: F811
     async with httpx.AsyncClient(base_url=office.client.base_url, timeout=20) as client:
         yield Browser(client)
