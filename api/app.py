@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 
 from litestar import Litestar, Router
 
+from api.console.mount import console_router, handle_for
 from api.errors import handle
+from api.manage.desk import Desk
 from api.manage.mount import description, manage_router
+from api.manage.signing import Signing
 from api.observed import Observed
 from api.parts import Parts, Sources
 from api.routes.account import account_routes
@@ -22,6 +25,8 @@ from gateway.settings import Settings
 def create_app(settings: Settings, sources: Sources) -> Observed:
     """The ASGI application. Its parts start and stop with the server's lifespan."""
     parts = Parts(settings, sources)
+    # one for both: passwords are hashed two at a time in a process, whichever page they were typed into
+    signing = None if sources.engine is None else Signing(Desk(parts, sources.engine))
 
     @asynccontextmanager
     async def running(_app: Litestar) -> AsyncGenerator[None]:
@@ -44,9 +49,9 @@ def create_app(settings: Settings, sources: Sources) -> Observed:
                 ],
                 include_in_schema=False,  # they are OpenAI's, described in its own words
             ),
-            *([manage_router(parts, sources.engine)] if sources.engine is not None else []),
+            *([] if signing is None else [manage_router(signing), console_router(signing)]),
         ],
-        exception_handlers={Exception: handle},
+        exception_handlers={Exception: handle if signing is None else handle_for(signing)},
         lifespan=[running],
         request_max_body_size=settings.max_body_bytes,
         openapi_config=description(),

@@ -7,10 +7,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig, ResponseSpec
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityRequirement, SecurityScheme
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.manage import BASE
-from api.manage.desk import HANDLERS, Desk
+from api.manage.desk import HANDLERS
 from api.manage.door import guard
 from api.manage.keys import key_routes
 from api.manage.members import member_routes
@@ -22,7 +21,6 @@ from api.manage.rules import rule_routes
 from api.manage.shapes import ErrorBody
 from api.manage.signing import Signing, open_routes, session_routes
 from api.manage.usage import usage_routes
-from api.parts import Parts
 
 REFUSALS = {
     400: "Something in the request is wrong; `param` names it.",
@@ -40,10 +38,9 @@ _REFUSED = {
 }
 
 
-def manage_router(parts: Parts, engine: AsyncEngine) -> Router:
+def manage_router(signing: Signing) -> Router:
     """All routes behind one guard."""
-    desk = Desk(parts, engine)
-    signing = Signing(desk)
+    desk = signing.desk
     guarded: list[HTTPRouteHandler] = [
         *session_routes(signing),
         *organization_routes(desk),

@@ -133,6 +133,24 @@ class Signing:
         await self.throttle.succeeded(email, address)
         return found
 
+    async def begin(self, email: str, password: str, address: str, organisation: str | None = None) -> str:
+        """Signs in and returns the session's token. Raises as ``verified`` does, and ``PermissionDenied``."""
+        person = await self.verified(email, password, address)
+
+        def work(change: Change) -> str:
+            return sessions.begin(change, person.id, _first_place(change.connection, person, organisation))
+
+        return await self.desk.change(person.id, work)
+
+    async def end(self, actor: str, token: str) -> None:
+        """Signs out."""
+
+        def work(change: Change) -> None:
+            sessions.end(change.connection, token)
+            change.audit("session.end", actor)
+
+        await self.desk.change(actor, work)
+
     async def answer(self, request: Request[Any, Any, Any], token: str) -> Response[Me]:
         """Who is signed in now, with the cookie."""
         found = await self.desk.read(lambda connection: sessions.find(connection, token))
@@ -161,12 +179,8 @@ def open_routes(signing: Signing) -> list[HTTPRouteHandler]:
 
     @post("/session", action=OPEN, tags=["session"], status_code=200)
     async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Response[Me]:
-        person = await signing.verified(data.email, data.password, address_of(dict(request.scope)))
-
-        def work(change: Change) -> str:
-            return sessions.begin(change, person.id, _first_place(change.connection, person, data.organization))
-
-        return await signing.answer(request, await desk.change(person.id, work))
+        address = address_of(dict(request.scope))
+        return await signing.answer(request, await signing.begin(data.email, data.password, address, data.organization))
 
     @post("/password/reset", action=OPEN, tags=["session"], status_code=202)
     async def ask_reset(request: Request[Any, Any, Any], data: JSONBody[AskReset]) -> Done:
@@ -222,12 +236,7 @@ def session_routes(signing: Signing) -> list[HTTPRouteHandler]:
     @delete("/session", action="session.self", tags=["session"], status_code=200)
     async def sign_out(request: Request[Any, Any, Any]) -> Response[Done]:
         caller = _signed_in(request)
-
-        def work(change: Change) -> None:
-            sessions.end(change.connection, caller.token)
-            change.audit("session.end", caller.actor)
-
-        await desk.change(caller.actor, work)
+        await signing.end(caller.actor, caller.token)
         return Response(Done(), cookies=[cookie(desk.settings, request.scope["scheme"], None)])
 
     @post("/session/organization", action="session.self", tags=["session"], status_code=200)

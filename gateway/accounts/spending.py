@@ -14,13 +14,21 @@ from sqlalchemy import Connection
 
 from gateway.accounts.change import Change
 from gateway.db.tables.accounts import api_key
-from gateway.db.tables.ledger import usage
+from gateway.db.tables.close import usage_hour
+from gateway.db.tables.ledger import usage, window_key
+from gateway.money import EXACT
 from gateway.wire import ids
 
 By = Literal["day", "model", "key", "application", "user", "provider"]
 DIMENSIONS: tuple[By, ...] = get_args(By)
 MOST_ROWS = 1_000
 """Rows of a summary: a chart shows fewer, and an export is another thing."""
+
+
+LOOK_BACK = dt.timedelta(days=92)
+"""How far behind a call the next older one is looked for: a quarter, so that a page touches four partitions at most."""
+
+_LAST_MS = 4_102_444_800_000  # the year 2100: what people ask for may lie where no calendar reaches
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -54,6 +62,13 @@ class Used(msgspec.Struct, frozen=True):
     won: Decimal
 
 
+class Day(msgspec.Struct, frozen=True):
+    """All calls of one day; ``won`` is exact."""
+
+    calls: int
+    won: Decimal
+
+
 class Sum(msgspec.Struct, frozen=True):
     """All calls with the same ``group``."""
 
@@ -79,6 +94,57 @@ def calls(connection: Connection, wanted: Filter, *, before: str | None = None, 
     if before is not None:
         query = query.where(u.job < uuid.UUID(before))
     return [Used(row[0].hex, row[1], str(row[2]), *row[3:]) for row in connection.execute(query)]
+
+
+def recent(
+    connection: Connection, org: str, *, made_by: str | None, before: str | None, until: dt.datetime, most: int
+) -> Sequence[Used]:
+    """The newest settled calls of ``LOOK_BACK``, those before the job ``before``; ``made_by`` keeps one person's.
+
+    One person's calls may be few among millions of their organisation's: the hours that hold them are looked up in the
+    rollup first, and nothing else is read.
+    """
+    if before is not None:
+        until = min(until, _at(before) + dt.timedelta(milliseconds=1))
+    since = until - LOOK_BACK
+    if made_by is None:
+        return calls(connection, Filter(org, since, until), before=before, most=most)
+    found: list[Used] = []
+    for hour in _hours(connection, org, _keys_of(org, made_by), since, until, most):
+        within = Filter(org, hour, min(until, hour + dt.timedelta(hours=1)), made_by=made_by)
+        found += calls(connection, within, before=before, most=most - len(found))
+        if len(found) >= most:
+            break
+    return found
+
+
+def by_day(connection: Connection, org: str, *, made_by: str | None, since: dt.date) -> dict[dt.date, Day]:
+    """What was used on each day of Seoul from ``since``, from the rollup of hours; days without calls are left out."""
+    h = usage_hour.c
+    day = sa.cast(sa.func.timezone("Asia/Seoul", h.hour), sa.Date)
+    first = dt.datetime.combine(since, dt.time(), ids.SEOUL)
+    calls_of, won = sa.cast(sa.func.sum(h.calls), sa.BigInteger), sa.func.sum(h.won)
+    query = sa.select(day, calls_of, won).where(h.org == uuid.UUID(org), h.hour >= first).group_by(day)
+    if made_by is not None:
+        query = query.where(h.key.in_(_keys_of(org, made_by)))
+    return {row[0]: Day(row[1], row[2]) for row in connection.execute(query)}
+
+
+def by_key(connection: Connection, keys: Sequence[str]) -> dict[str, Decimal]:
+    """What each of these keys has spent so far, in won (counted in micro-won); keys that spent nothing are left out."""
+    w = window_key.c
+    query = sa.select(w.key, w.spent_micro).where(w.key.in_([uuid.UUID(key) for key in keys]))
+    return {str(row.key): Decimal(row.spent_micro).scaleb(-6, EXACT) for row in connection.execute(query)}
+
+
+def is_of(connection: Connection, org: str, job: str, made_by: str) -> bool:
+    """Whether a settled call was made with a key of that person's."""
+    u = usage.c
+    month = ids.month_of(ids.milliseconds(job))
+    mine = sa.and_(
+        u.month == month, u.job == uuid.UUID(job), u.org == uuid.UUID(org), u.key.in_(_keys_of(org, made_by))
+    )
+    return bool(connection.scalar(sa.select(sa.exists().where(mine))))
 
 
 def summary(connection: Connection, wanted: Filter, by: By) -> Sequence[Sum]:
@@ -121,10 +187,15 @@ def forget(change: Change, org: str, user: str) -> int:
 
 
 def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    """Bounds on the job's id find the rows by index: ids rise with time, and the month follows from it."""
+    """Bounds on the job's id find the rows by index, as ids rise with time; the months spare the other partitions."""
     u = usage.c
     first, last = (ids.first_of(_ms(moment)) for moment in (wanted.since, wanted.until))
-    found = [u.org == uuid.UUID(wanted.org), u.job >= uuid.UUID(first), u.job < uuid.UUID(last)]
+    found = [
+        u.org == uuid.UUID(wanted.org),
+        u.month.in_(_months(wanted.since, wanted.until)),
+        u.job >= uuid.UUID(first),
+        u.job < uuid.UUID(last),
+    ]
     if wanted.key is not None:
         found.append(u.key == uuid.UUID(wanted.key))
     if wanted.model is not None:
@@ -134,11 +205,35 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     if wanted.user is not None:
         found.append(u.user_hash == wanted.user)
     if wanted.made_by is not None:
-        theirs = sa.select(api_key.c.id).where(
-            api_key.c.org == uuid.UUID(wanted.org), api_key.c.created_by == uuid.UUID(wanted.made_by)
-        )
-        found.append(u.key.in_(theirs))
+        found.append(u.key.in_(_keys_of(wanted.org, wanted.made_by)))
     return found
+
+
+def _keys_of(org: str, person: str) -> sa.Select[tuple[uuid.UUID]]:
+    return sa.select(api_key.c.id).where(api_key.c.org == uuid.UUID(org), api_key.c.created_by == uuid.UUID(person))
+
+
+def _hours(
+    connection: Connection, org: str, keys: sa.Select[Any], since: dt.datetime, until: dt.datetime, most: int
+) -> Sequence[dt.datetime]:
+    """The newest hours, at most ``most``, in which one of the keys was used."""
+    h = usage_hour.c
+    wanted = (h.org == uuid.UUID(org), h.hour > since - dt.timedelta(hours=1), h.hour < until, h.key.in_(keys))
+    query = sa.select(h.hour).where(*wanted).group_by(h.hour).order_by(h.hour.desc()).limit(most)
+    return connection.execute(query).scalars().all()
+
+
+def _months(since: dt.datetime, until: dt.datetime) -> list[str]:
+    """Every billing month between two moments, as far as there can be calls."""
+    at, end, found = max(0, _ms(since)), min(_ms(until), _LAST_MS), list[str]()
+    while at <= end:
+        found.append(ids.month_of(at))
+        at = ids.month_bounds_ms(at)[1]
+    return found
+
+
+def _at(job: str) -> dt.datetime:
+    return dt.datetime.fromtimestamp(ids.milliseconds(uuid.UUID(job).hex) / 1000, dt.UTC)
 
 
 def _ms(moment: dt.datetime) -> int:

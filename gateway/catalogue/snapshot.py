@@ -157,7 +157,14 @@ class Snapshot:
     def listing(self, at_ms: int, sandbox: bool) -> bytes:
         """The body of GET /models at that moment, as UTF-8 JSON; sandbox models last, and only where it is on.
 
-        A model without a price is not on sale and left out. Raises NoRate where nothing can be priced.
+        Raises NoRate where nothing can be priced.
+        """
+        return listing.models_body(self.on_sale(at_ms, sandbox), self.rate_at(at_ms), self.available)
+
+    def on_sale(self, at_ms: int, sandbox: bool) -> list[tuple[Model, Price]]:
+        """Every model that is sold at that moment, at its price then; sandbox models last, and only where it is on.
+
+        A model without a price is not on sale and left out.
         """
         priced: list[tuple[Model, Price]] = []
         for model in self._ordered:
@@ -165,7 +172,7 @@ class Snapshot:
                 at_price = bisect_right(self._price_starts.get(model.id, ()), at_ms) - 1
                 if at_price >= 0:
                     priced.append((model, self.prices[model.id][at_price]))
-        return listing.models_body(priced, self.rate_at(at_ms), self.available)
+        return priced
 
     def entry(self, model_id: str, at_ms: int) -> bytes:
         """The body of GET /models/{id} for a model's own id (see `resolve`), as UTF-8 JSON.

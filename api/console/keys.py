@@ -1,0 +1,165 @@
+"""API keys: made and shown once, stopped and started, given a new secret, deleted."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, cast
+
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from sqlalchemy import Connection
+
+from api.console import BASE
+from api.console.rendering import explain, go, page
+from api.console.visit import Visit, form, visit_of
+from api.manage.desk import Desk
+from api.manage.keys import reachable, terms
+from api.manage.pages import id_place, paged
+from gateway.accounts import keys, spending
+from gateway.accounts.change import Change
+from gateway.accounts.keys import Key, Settable
+from gateway.errors import GatewayError, InvalidRequest
+from gateway.wire.ids import SEOUL
+from gateway.wire.job import Surface
+
+KEYS = 50
+"""Of one page."""
+PLACE = f"{BASE}/keys"
+GRACES = (0, 3_600, 86_400, 7 * 86_400)
+"""For how many seconds an old secret may go on working."""
+FIELDS = ("name", "surface", "limit_krw", "rpm", "expires_at")
+
+
+def key_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    async def listed(
+        request: Request[Any, Any, Any], error: GatewayError | None = None, typed: dict[str, str] | None = None
+    ) -> Response[bytes]:
+        visit = visit_of(request)
+        start = id_place(visit.query.get("after"))
+
+        def work(connection: Connection) -> tuple[list[Key], dict[str, Decimal]]:
+            found = list(keys.page(connection, visit.org, made_by=visit.own, after=start, most=KEYS + 1))
+            return found, spending.by_key(connection, [key.id for key in found])
+
+        found, spent = await desk.read(work)
+        shown = paged(found, KEYS, lambda key: key.id)
+        return page(
+            request,
+            "keys.html",
+            settings=desk.settings,
+            status=200 if error is None else error.status,
+            problem="" if error is None else explain(visit, error),
+            wrong=None if error is None else error.param,
+            typed={name: (typed or {}).get(name, "") for name in FIELDS},
+            keys=shown.data,
+            next=shown.next,
+            first=start is None,
+            spent=spent,
+            may_write=visit.may("key.write"),
+        )
+
+    @get("/keys", action="key.read")
+    async def keys_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return await listed(request)
+
+    @post("/keys", action="key.write", status_code=200)
+    async def create_key(request: Request[Any, Any, Any]) -> Response[Any]:
+        visit, typed = visit_of(request), await form(request)
+
+        def work(change: Change) -> tuple[Key, str]:
+            surface, values = asked_for(typed)
+            return keys.create(change, visit.org, surface, terms(values), visit.person.person)
+
+        try:
+            made, secret = await desk.change(visit.person.person, work)
+        except InvalidRequest as error:
+            return await listed(request, error, typed)
+        return page(request, "key_secret.html", settings=desk.settings, key=made, secret=secret, rotated=False, grace=0)
+
+    return [keys_page, create_key, *_one_key_routes(desk)]
+
+
+def _one_key_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """What is done to a key that is there."""
+
+    async def find(visit: Visit, key_id: str) -> Key:
+        return await desk.read(lambda connection: reachable(connection, key_id, visit.org, visit.own))
+
+    async def change(visit: Visit, key_id: str, work: Callable[[Change], Any]) -> Any:
+        def checked(made: Change) -> Any:
+            reachable(made.connection, key_id, visit.org, visit.own)
+            return work(made)
+
+        return await desk.change(visit.person.person, checked)
+
+    @post("/keys/{key_id:str}/state", action="key.write")
+    async def set_state(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[Any]:
+        visit, fields = visit_of(request), await form(request)
+        state = cast("Settable", fields.get("state", ""))  # what it may be, accounts know
+        await change(visit, key_id, lambda made: keys.update(made, key_id, {"state": state}, visit.org))
+        return go(PLACE)
+
+    @get("/keys/{key_id:str}/rotation", action="key.write")
+    async def rotation_page(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
+        key = await find(visit_of(request), key_id)
+        return page(request, "key_rotation.html", settings=desk.settings, key=key, graces=GRACES)
+
+    @post("/keys/{key_id:str}/rotation", action="key.write", status_code=200)
+    async def rotate_key(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
+        visit, fields = visit_of(request), await form(request)
+        grace = _number(fields.get("grace", ""), "grace") or 0
+        made, secret = await change(visit, key_id, lambda made: keys.rotate(made, key_id, grace, visit.org))
+        return page(
+            request, "key_secret.html", settings=desk.settings, key=made, secret=secret, rotated=True, grace=grace
+        )
+
+    @get("/keys/{key_id:str}/deletion", action="key.write")
+    async def deletion_page(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
+        key = await find(visit_of(request), key_id)
+        return page(request, "key_deletion.html", settings=desk.settings, key=key)
+
+    @post("/keys/{key_id:str}/deletion", action="key.write")
+    async def delete_key(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[Any]:
+        visit = visit_of(request)
+        await form(request)
+        await change(visit, key_id, lambda made: keys.revoke(made, key_id, visit.org))
+        return go(PLACE)
+
+    return [set_state, rotation_page, rotate_key, deletion_page, delete_key]
+
+
+def asked_for(typed: dict[str, str]) -> tuple[Surface, dict[str, Any]]:
+    """A new key's surface and terms from the form; an empty field sets no limit. Raises ``InvalidRequest``."""
+    surface = typed.get("surface", "bizrouter")
+    if surface not in ("bizrouter", "krouter"):
+        raise InvalidRequest("No such API.", param="surface")
+    values: dict[str, Any] = {"name": typed.get("name", "")}
+    if limit := typed.get("limit_krw", "").replace(",", ""):
+        values["limit_krw"] = limit
+    values["rpm"] = _number(typed.get("rpm", ""), "rpm")
+    if last := typed.get("expires_at", ""):
+        values["expires_at"] = _end_of(last)
+    return surface, values
+
+
+def _number(text: str, param: str) -> int | None:
+    plain = text.replace(",", "")
+    if not plain:
+        return None
+    if not (plain.isascii() and plain.isdecimal() and len(plain) < 10):
+        raise InvalidRequest("Not a whole number.", param=param)
+    return int(plain)
+
+
+def _end_of(day: str) -> dt.datetime:
+    """The moment when a day of Seoul is over: the key works on the day that was chosen."""
+    try:
+        last = dt.date.fromisoformat(day)
+        return dt.datetime.combine(last + dt.timedelta(days=1), dt.time(), SEOUL)
+    except (ValueError, OverflowError):
+        raise InvalidRequest("Not a date.", param="expires_at") from None

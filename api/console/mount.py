@@ -1,0 +1,68 @@
+"""The console put together: its pages behind one guard, and what stands in for a page that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Request, Response, Router
+from redis.exceptions import RedisError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from api.console import BASE
+from api.console.dashboard import dashboard_routes
+from api.console.keys import key_routes
+from api.console.price_table import price_routes
+from api.console.rendering import failed
+from api.console.sign_in import sign_in_routes
+from api.console.static_files import static_routes
+from api.console.visit import guard
+from api.errors import handle
+from api.manage.signing import Signing
+from api.sources import SourceAway
+from gateway.errors import ServiceUnavailable
+from gateway.settings import Settings
+
+MOST_BYTES = 64 * 1024
+"""Of a form: none of ours comes near it."""
+AWAY = (OperationalError, InterfaceError, PoolTimeout, RedisError, OSError, SourceAway)
+
+Handler = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
+
+
+def console_router(signing: Signing) -> Router:
+    """All pages."""
+    desk = signing.desk
+    return Router(
+        BASE,
+        route_handlers=[
+            *static_routes(),
+            *sign_in_routes(signing),
+            *dashboard_routes(desk),
+            *price_routes(desk),
+            *key_routes(desk),
+        ],
+        guards=[guard(desk)],
+        exception_handlers={Exception: _handler(desk.settings)},
+        request_max_body_size=MOST_BYTES,
+        include_in_schema=False,
+    )
+
+
+def handle_for(signing: Signing) -> Handler:
+    """The application's exception handler: a page for an address below ours that does not exist, else the API's."""
+    as_page = _handler(signing.desk.settings)
+
+    def either(request: Request[Any, Any, Any], exc: Exception) -> Response[Any]:
+        path: str = request.scope["path"]
+        return as_page(request, exc) if path == BASE or path.startswith(f"{BASE}/") else handle(request, exc)
+
+    return either
+
+
+def _handler(settings: Settings) -> Handler:
+    def answer(request: Request[Any, Any, Any], exc: Exception) -> Response[Any]:
+        return failed(request, ServiceUnavailable() if isinstance(exc, AWAY) else exc, settings)
+
+    return answer

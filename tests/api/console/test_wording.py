@@ -1,0 +1,66 @@
+"""Every text of every page exists in both languages, and stands nowhere else."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from api.console import wording
+from api.console.price_table import ABILITIES, SORTS
+from api.manage.mount import REFUSALS
+from gateway import errors
+
+FOLDER = resources.files("api.console").joinpath("templates")
+TEMPLATES = {entry.name: entry.read_text(encoding="utf-8") for entry in FOLDER.iterdir()}
+MADE_UP = {
+    "call.cached", "call.cache_write", "call.reasoning", "call.image", "call.searches", "call.tier_base", "call.tier_long",
+    *(f"models.{name}" for name in ABILITIES), *(f"models.sort_{name}" for name in SORTS),
+    *(f"outcome.{name}" for name in ("complete", "cancelled", "failed", "expired", "voided")),
+    *(f"keys.{name}" for name in ("active", "deactivated", "deleted", "bizrouter", "krouter")),
+    *(f"keys.grace_{seconds}" for seconds in (0, 3600, 86400, 604800)),
+}  # fmt: skip
+
+
+def named() -> set[str]:
+    """Texts that the templates ask for by their whole name, and those that they put together."""
+    found: set[str] = set()
+    for template in TEMPLATES.values():
+        found |= set(
+            re.findall(r"""["']((?:page|sign_in|dashboard|outcome|call|models|keys|error)\.\w+)["']""", template)
+        )
+    return {name for name in found if not name.endswith((".tier_", ".sort_", ".grace_"))} | MADE_UP
+
+
+def test_every_text_that_a_page_asks_for_exists_in_both_languages() -> None:
+    for lang in wording.LANGS:
+        assert named() <= set(wording.texts()[lang])
+
+
+def test_no_text_is_left_that_no_page_asks_for() -> None:
+    ours = {name for name in wording.texts()["ko"] if not name.startswith("error.")}
+    assert ours == {name for name in named() if not name.startswith("error.")}
+
+
+def test_both_languages_fill_in_the_same_values() -> None:
+    for name, korean in wording.texts()["ko"].items():
+        english = wording.texts()["en"][name]
+        assert set(re.findall(r"{(\w+)}", korean)) == set(re.findall(r"{(\w+)}", english)), name
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_no_template_says_anything_itself(name: str) -> None:
+    bare = re.sub(r"{#.*?#}|{{.*?}}|{%.*?%}|<[^>]*>|<pre.*?</pre>", " ", TEMPLATES[name], flags=re.DOTALL)
+    if name == "example.html":
+        return
+    assert not re.findall(r"[A-Za-z가-힣]{2,}", bare)
+
+
+def test_every_error_a_person_can_meet_has_words() -> None:
+    codes = {
+        kind.code for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.GatewayError) and kind.status in {*REFUSALS, 413, 500}
+    }  # fmt: skip
+    never = {"credit_limit_exceeded", "forbidden_content", "model_not_found"}  # no page calls a model
+    assert {code for code in codes - never if not wording.has(f"error.{code}")} == set()
