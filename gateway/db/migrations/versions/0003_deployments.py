@@ -37,7 +37,10 @@ def upgrade() -> None:
     op.execute(
         "GRANT SELECT (id, source, position, model, provider, weight, region, domestic, no_training) ON deployment TO wonrouter_api"
     )
-    op.execute("GRANT SELECT (id, model, provider, upstream_model, region) ON deployment TO wonrouter_billing")
+    # billing asks the same catalogue which models can be called
+    op.execute(
+        "GRANT SELECT (id, model, provider, upstream_model, weight, region, domestic, no_training) ON deployment TO wonrouter_billing"
+    )
 
 
 def downgrade() -> None:
