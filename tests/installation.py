@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.engines.leash import Leash
+
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 90.0
 
@@ -26,15 +28,11 @@ class RunningInstallation:
         self.state = state
         self._output = state.with_name(state.name + ".output")
         inherited = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "up", "--port", "0", "--state", str(state), *options],
-                cwd=ROOT,
-                env={**inherited, **(env or {})},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        leash = Leash(log=self._output, on_parent_death=signal.SIGTERM)  # a killed test run leaves nothing behind
+        self.process = leash.spawn(
+            [sys.executable, "-m", "gateway.cli", "up", "--port", "0", "--state", str(state), *options],
+            env={**inherited, **(env or {}), "PYTHONPATH": str(ROOT)},
+        )
         self._wait_until_up()
 
     @property

@@ -63,7 +63,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     with _bench(options) as bench:
         if options.streams:
             streams = bench.open_streams(options.streams)
-            print("\n".join(f"{name:12} {value:g}" for name, value in streams.items()))
+            print("\n".join(f"{name:12} {value}" for name, value in streams.items()))
             return {"open_streams": streams}
         idle = bench.idle_cpu_ms_per_s()
         rounds = 1 if options.quick else 2

@@ -129,8 +129,10 @@ class Bench:
         after = self._cpu()
         return {role: round((after[role] - before[role]) / seconds, 2) for role in ROLES}
 
-    def open_streams(self, count: int) -> dict[str, float]:
+    def open_streams(self, count: int) -> dict[str, float | dict[str, int]]:
         """Opens `count` slow streams at once; kilobytes of resident memory that each role grew by, per stream."""
+        self._client.run(self._slice(Scenario("warm-up", 16, stream=True, seconds=1.0), direct=False))
+        self._settled()
         what = Slice(
             self._gateway.root + "/api/v1",
             self._key,
@@ -151,7 +153,7 @@ class Bench:
         result = running()
         assert result
         grown = {f"{role}_kb": round((peak[role] - before[role]) / count, 1) for role in ROLES}
-        return {"streams": result.requests, "failed": sum(result.errors.values()), **grown}
+        return {"streams": result.requests, "errors": result.errors, **grown}
 
     def memory(self) -> dict[str, int]:
         """Resident kilobytes by role."""
