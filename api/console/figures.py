@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 from api.console.wording import Lang
 from gateway.money import exact, won_text
@@ -25,11 +25,14 @@ def won(lang: Lang, amount: Decimal | str) -> str:
     return _marked(lang, grouped(amount))
 
 
-def won_short(lang: Lang, amount: Decimal | str) -> str:
-    """An amount in won as it is read at a glance: whole from 1,000 on, else two decimals, four below one won."""
+def won_short(lang: Lang, amount: Decimal | str, *, down: bool = False) -> str:
+    """An amount in won as it is read at a glance: whole from 1,000 on, else two decimals, four below one won.
+
+    ``down``: never more than there is, for what can still be spent.
+    """
     value = exact(amount)
     step = Decimal(1) if abs(value) >= WHOLE_FROM else Decimal("0.01") if abs(value) >= 1 else Decimal("0.0001")
-    return _marked(lang, grouped(value.quantize(step, ROUND_HALF_UP)))
+    return _marked(lang, grouped(value.quantize(step, ROUND_FLOOR if down else ROUND_HALF_UP)))
 
 
 def usd(amount: Decimal | str) -> str:

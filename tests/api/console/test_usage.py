@@ -28,7 +28,7 @@ async def test_a_call_appears_with_its_exact_won_and_a_receipt(office: Office, b
     page = (await browser.get("/console")).text
     assert receipts(page) == [call]
     assert "10.1259255원" in page and "챗봇&lt;b&gt;" in page and "추정" in page and "1,000 → 500" in page
-    assert 'title="99,989.374075원"' in page and "99,989원" in page
+    assert 'title="99,989.374075원"' in page and "99,989원</p>" in page
     receipt = await browser.get(f"/console/calls/{call}")
     assert receipt.status_code == 200
     for shown in ("10.1259255원", "1,350.1234", "$2.50", "$10.00", "1,000", "500", "up-1", "900 ms", "gpt-4o"):
