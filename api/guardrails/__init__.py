@@ -39,6 +39,7 @@ class Guardrails:
     def __init__(self, words: WordsLoader | None) -> None:
         self._loader = words
         self._lists: OrderedDict[str, tuple[int, WordList]] = OrderedDict()
+        self._loading = asyncio.Lock()
 
     async def check(self, identity: Identity, raw: bytes) -> bytes:
         """The client's JSON as it may leave this process; the same object where nothing was masked.
@@ -73,10 +74,20 @@ class Guardrails:
     async def _words(self, identity: Identity) -> WordList | None:
         if not identity.words_version:
             return None
+        if (known := self._known(identity)) is not None:
+            return known
+        async with self._loading:  # after a change every call wants the list at once; one of them fetches it
+            known = self._known(identity)
+            return known if known is not None else await self._load(identity)
+
+    def _known(self, identity: Identity) -> WordList | None:
         known = self._lists.get(identity.org_id)
-        if known is not None and known[0] >= identity.words_version:
-            self._lists.move_to_end(identity.org_id)
-            return known[1]
+        if known is None or known[0] < identity.words_version:
+            return None
+        self._lists.move_to_end(identity.org_id)
+        return known[1]
+
+    async def _load(self, identity: Identity) -> WordList:
         if self._loader is None:
             raise InternalError
         try:

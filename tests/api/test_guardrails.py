@@ -88,3 +88,21 @@ async def test_words_that_cannot_be_had_refuse_the_call(house: House) -> None:
 
     house.book.words = away  # pyright: ignore[reportAttributeAccessIssue]
     assert (await house.ask()).status_code == 503
+
+
+async def test_calls_that_want_a_new_list_at_once_fetch_it_once(house: House) -> None:
+    house.book.forbidden = ["기밀"]
+    house.book.change(KEY, words_version=1)
+    fetched = 0
+    real = house.book.words
+
+    async def counted(org_id: str) -> tuple[int, list[str]]:
+        nonlocal fetched
+        fetched += 1
+        await asyncio.sleep(0)
+        return await real(org_id)
+
+    house.book.words = counted  # pyright: ignore[reportAttributeAccessIssue]
+    answers = await asyncio.gather(*(house.ask(messages=[{"role": "user", "content": "기밀"}]) for _ in range(8)))
+    assert {answer.status_code for answer in answers} == {400}
+    assert fetched == 1
