@@ -499,7 +499,7 @@ async def test_a_drained_worker_hands_unanswered_calls_to_another(line: Line, pr
     quiet = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
     speaking = await line.place(chat("[[mock tokens=9 gate=4]]", stream=True))
     runs = [asyncio.create_task(first.run(job)) for job in (quiet, speaking)]
-    await line.until(lambda: "aad " in line.of(speaking).text)
+    await line.until(lambda: "aad " in line.of(speaking).text and provider.gate.waiting == 2)
     line.client.delete(keys.CALL_QUEUE)
     await first.drain(0.0)
     await asyncio.gather(*runs)
