@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.conftest import Scene
 from tests.faults.load import Ask, load
+from tests.operating import until
 from tests.provider.log import Call
 
 _STOPPED_SECONDS = 10.0
@@ -20,37 +21,39 @@ _STOPPED_SECONDS = 10.0
 def _stopped(pid: int) -> Iterator[None]:
     """SIGSTOP, and SIGCONT not before ten seconds have passed: the duration itself is the fault under test."""
     os.kill(pid, signal.SIGSTOP)
-    until = time.monotonic() + _STOPPED_SECONDS
+    end = time.monotonic() + _STOPPED_SECONDS
     try:
         yield
-        time.sleep(max(0.0, until - time.monotonic()))
+        time.sleep(max(0.0, end - time.monotonic()))
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
 def _worker_of(scene: Scene, call: Call) -> int:
     """The worker process that holds the other end of this call's connection."""
-    inode = _socket_inode(call.peer_port)
-    for pid in scene.installation.pids("worker"):
-        if any(_points_to(link, f"socket:[{inode}]") for link in Path(f"/proc/{pid}/fd").iterdir()):
-            return pid
-    raise AssertionError(f"no worker holds port {call.peer_port}")
+
+    def find() -> int | None:
+        sockets = {f"socket:[{inode}]" for inode in _socket_inodes(call.peer_port)}
+        for pid in scene.installation.pids("worker"):
+            if any(_points_to(link, sockets) for link in Path(f"/proc/{pid}/fd").iterdir()):
+                return pid
+        return None
+
+    return until(find, f"the worker that holds port {call.peer_port}")
 
 
-def _points_to(link: Path, target: str) -> bool:
+def _socket_inodes(port: int) -> list[str]:
+    """Of every socket on that local port: others may have it too, towards other addresses or closed a moment ago."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    fields = [line.split() for line in lines]
+    return [field[9] for field in fields if field[1].endswith(f":{port:04X}") and field[9] != "0"]
+
+
+def _points_to(link: Path, targets: set[str]) -> bool:
     try:
-        return str(link.readlink()) == target
+        return str(link.readlink()) in targets
     except OSError:
         return False
-
-
-def _socket_inode(port: int) -> str:
-    for name in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[1].endswith(f":{port:04X}"):
-                return fields[9]
-    raise AssertionError(f"nobody uses port {port}")
 
 
 @pytest.mark.parametrize("stream", [False, True])
