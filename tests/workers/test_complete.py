@@ -237,7 +237,7 @@ async def test_attempts_reach_redis_before_the_provider_has_answered(
     job = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
     run = asyncio.create_task(worker.run(job))
     await asyncio.to_thread(provider.log.wait_for, lambda _: provider.gate.waiting)
-    await line.field(job, "att")
+    assert await line.field(job, "att")
     provider.gate.open()
     await run
 
