@@ -1,6 +1,6 @@
 """The console: pages for people, rendered here, over the same services as the management API.
 
-Every page works without JavaScript. All texts stand in ``wording.toml``, in Korean and English.
+Every page works without JavaScript. All texts stand in ``texts/``, in Korean and English.
 """
 
 BASE = "/console"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -26,7 +26,7 @@ from gateway.accounts.roles import Action
 from gateway.errors import InvalidApiKey, InvalidRequest, PermissionDenied
 from gateway.settings import Settings
 
-PUBLIC = "public"
+PUBLIC: Final = "public"
 """The action of pages that need no session."""
 LANG_COOKIE = "wonrouter_lang"
 FORM_COOKIE = "wonrouter_form"

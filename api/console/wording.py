@@ -1,4 +1,4 @@
-"""Every text of the pages, in both languages."""
+"""Every text of the pages, in both languages: a file of ``texts/`` for each section."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEFAULT: Lang = "ko"
 @functools.cache
 def texts() -> dict[str, dict[str, str]]:
     """Language -> text by name (``section.name``). Raises ``ValueError`` where a text lacks a language."""
-    file = resources.files("api.console").joinpath("wording.toml")
-    sections: dict[str, dict[str, dict[str, str]]] = tomllib.loads(file.read_text(encoding="utf-8"))
     found: dict[str, dict[str, str]] = {lang: {} for lang in LANGS}
-    for section, entries in sections.items():
+    for file in resources.files("api.console").joinpath("texts").iterdir():
+        section = file.name.removesuffix(".toml")
+        entries: dict[str, dict[str, str]] = tomllib.loads(file.read_text(encoding="utf-8"))
         for name, said in entries.items():
             if set(said) != set(LANGS) or not all(said.values()):
-                raise ValueError(f"wording.toml: {section}.{name} needs exactly {', '.join(LANGS)}")
+                raise ValueError(f"texts/{file.name}: {name} needs exactly {', '.join(LANGS)}")
             for lang in LANGS:
                 found[lang][f"{section}.{name}"] = said[lang]
     return found

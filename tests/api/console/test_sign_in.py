@@ -116,7 +116,7 @@ async def test_our_files_are_kept_by_their_content(browser: Browser) -> None:
         again = await browser.client.get(path, headers={"If-None-Match": file.headers["etag"]})
         assert again.status_code == 304 and not again.content
         assert "immutable" not in (await browser.get(path.split("?")[0])).headers["cache-control"]
-    assert (await browser.get("/console/static/wording.toml")).status_code == 404
+    assert (await browser.get("/console/static/page.toml")).status_code == 404
 
 
 async def test_an_address_that_is_none_is_a_page(browser: Browser) -> None:
