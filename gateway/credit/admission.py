@@ -9,12 +9,10 @@ from gateway.credit import scripts
 from gateway.credit.scripts import AsyncExecutor
 from gateway.wire import keys
 from gateway.wire.frame import Control, encode_control
-from gateway.wire.job import celery_message
+from gateway.wire.job import CALL_MESSAGE, celery_message
 
 NONE = -1
 """Stands for "no limit" wherever a limit is an integer."""
-
-_MESSAGE = celery_message(keys.COMPLETE_TASK, keys.CALL_QUEUE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ async def place(redis: AsyncExecutor, p: Placement) -> Placed | Refused:
             p.window_epoch, p.org, p.key, p.org_version, p.key_version, *p.digits,
             p.valid_from_ms, p.valid_until_ms, p.month, int(p.prepaid), p.month_limit_micro, p.key_limit_micro,
             p.input_micro, p.unit_micro, p.cap, p.least_cap, p.org_slots, p.key_slots,
-            p.queue_max, p.lease_ms, p.grace_ms, p.body, p.body_ttl_s, p.reply, p.base_event, _MESSAGE,
+            p.queue_max, p.lease_ms, p.grace_ms, p.body, p.body_ttl_s, p.reply, p.base_event, CALL_MESSAGE,
             len(p.rates), *(r.limit for r in p.rates),
         ],
     )  # fmt: skip  # the order is the script's
@@ -141,7 +139,7 @@ async def republish(
     ``sent``: nobody had claimed it (``claimed_only`` leaves it alone then: ``waiting``). ``again``: somebody had, and
     is gone.
     """
-    args = [job, keys.CALL_QUEUE, _MESSAGE.replace("{JOB}", job), int(claimed_only)]
+    args = [job, keys.CALL_QUEUE, celery_message(job), int(claimed_only)]
     return (await scripts.REPUBLISH.run(redis, [], args)).decode()
 
 

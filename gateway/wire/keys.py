@@ -16,6 +16,10 @@ wr:d:{deployment}       hash      breaker, turn and health of a deployment (a da
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
 wr:calls                list      the Celery queue of the call workers
+wr:ready                list      organisations with jobs that wait for a worker; the first one's turn is next
+wr:ready:{org}          list      its waiting jobs, oldest first
+wr:waiting              string    how many jobs wait in all
+wr:called               string    a message is on its way to a worker (TTL half a second)
 wr:reply:{instance}     channel   frames for one api process
 wr:ctl:{worker}         channel   cancel and resend requests for one worker process
 wr:news                 channel   invalidations: keys, organisations, catalogue, deployments
@@ -29,6 +33,9 @@ LEASES = "wr:leases"
 USAGE = "wr:usage"
 DEAD = "wr:dead"
 CALL_QUEUE = "wr:calls"
+READY = "wr:ready"
+WAITING = "wr:waiting"
+CALLED = "wr:called"
 BILLING_QUEUE = "wr:billing"
 NEWS = "wr:news"
 
@@ -54,6 +61,11 @@ def org(org_id: str) -> str:
 def key(key_id: str) -> str:
     """The API key's window."""
     return KEY_PREFIX + key_id
+
+
+def ready(org_id: str) -> str:
+    """The organisation's jobs that wait for a worker."""
+    return f"{READY}:{org_id}"
 
 
 def kept(job_id: str) -> str:

@@ -4,10 +4,10 @@
 --       8 terms valid from ms  9 valid until ms  10 month  11 prepaid 1|0  12 month limit  13 key limit (micro-won, -1 none)
 --       14 input micro-won  15 micro-won per output token  16 output cap wanted  17 least cap worth running
 --       18 org slots  19 key slots (-1 none)  20 queue max  21 lease ms  22 grace ms
---       23 sealed job  24 its TTL s  25 reply channel  26 base event  27 message with {JOB}
+--       23 sealed job  24 its TTL s  25 reply channel  26 base event  27 message with {ID}
 --       28 rate limits: how many; then that many limits (requests per 60 s), as KEYS 6…
 -- Returns {'ok', job, cap, now, hold, {remaining per rate limit}, {ms until one is free per rate limit}}
---      or {'rebuilding'} {'stale'} {'terms', now} {'rate', ms, index} {'slots'} {'queue'} {'credit', scope}
+--      or {'rebuilding'} {'stale'} {'terms', now} {'rate', ms, index} {'slots', scope} {'queue', scope} {'credit', scope}
 local now = now_ms()
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'rebuilding'} end
 local o = redis.call('HMGET', KEYS[2], 'v', 'bal', 'held', 'slots', 'm:' .. ARGV[10])
@@ -25,7 +25,10 @@ for i = 1, rates do
     return {'rate', oldest and (tonumber(oldest) + 60000 - now) or 60000, i}
   end
 end
-if redis.call('LLEN', KEYS[5]) >= tonumber(ARGV[20]) then return {'queue'} end
+-- one organisation may fill half of the places: its flood leaves the others room
+local waiting, places = 'wr:ready:' .. ARGV[2], tonumber(ARGV[20])
+if number(redis.call('GET', 'wr:waiting')) >= places then return {'queue', 'all'} end
+if redis.call('LLEN', waiting) >= math.ceil(places / 2) then return {'queue', 'org'} end
 
 -- Returns a refusal, or nil and the granted cap. Runs again after lapsed jobs were swept away.
 local wanted, least, input, unit = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[14]), tonumber(ARGV[15])
@@ -82,6 +85,7 @@ redis.call('HSET', 'wr:j:' .. job, 'st', 'p', 'we', ARGV[1], 'ep', '0', 'org', A
   'lim', ARGV[11] .. ' ' .. ARGV[12] .. ' ' .. ARGV[13])
 redis.call('SET', 'wr:b:' .. job, ARGV[23], 'EX', ARGV[24])
 redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[21])), job)
-local message = string.gsub(ARGV[27], '{JOB}', job)
-redis.call('LPUSH', KEYS[5], message)
+if redis.call('RPUSH', waiting, job) == 1 then redis.call('RPUSH', 'wr:ready', ARGV[2]) end
+redis.call('INCR', 'wr:waiting')
+call_worker(KEYS[5], ARGV[27], job)
 return {'ok', job, cap, now, int(hold), remaining, resets}

@@ -82,3 +82,11 @@ local function sweep(now, grace, most)
   end
   return ended
 end
+
+-- Lets a worker know that jobs wait. One message on its way is enough: whoever gets it takes many jobs, and calls again
+-- if more are left. A worker that dies with it leaves a flag that lapses.
+local function call_worker(queue, message, job)
+  if redis.call('SET', 'wr:called', '1', 'NX', 'PX', 500) then
+    redis.call('LPUSH', queue, (string.gsub(message, '{ID}', job)))
+  end
+end
