@@ -26,7 +26,7 @@ from gateway.wire.frame import (
     encode_final,
     encode_frames,
 )
-from gateway.wire.job import celery_message, Job, decode_job
+from gateway.wire.job import Job, celery_message, decode_job
 
 NAME = "played"
 
