@@ -91,6 +91,7 @@ class Admission:
         self._channel = channel
         self._sealer = Sealer(settings.secret_bytes, "job")
         self._epoch = ""
+        self._learning: asyncio.Future[str] | None = None
         self._ahead_ms = 0
 
     def now_ms(self) -> int:
@@ -119,8 +120,9 @@ class Admission:
                 identity = await self._newer(identity, sha256)
                 pause = await _rest(pause, first=waited < FIRST_PAUSE_S)
             elif answer.reason == "rebuilding" and waited < REBUILD_PATIENCE_S:
-                changed = await self._learn_epoch()
-                pause = await _rest(pause, first=changed)
+                if self._epoch == placement.window_epoch:  # else another request has learnt it meanwhile
+                    await self._learn_epoch()
+                pause = await _rest(pause, first=self._epoch != placement.window_epoch)
             else:
                 metrics.REFUSALS.labels(answer.reason).inc()
                 raise refusal(answer, placement.rates)
@@ -146,14 +148,21 @@ class Admission:
             raise ServiceUnavailable()
         return fresh
 
-    async def _learn_epoch(self) -> bool:
+    async def _learn_epoch(self) -> None:
+        """The window's epoch as PostgreSQL has it: asked for once, however many requests find theirs out of date."""
+        if self._learning is None:
+            self._learning = asyncio.ensure_future(self._epochs.window_epoch())
+            self._learning.add_done_callback(self._learnt)
         try:
-            epoch = await self._epochs.window_epoch()
+            self._epoch = await asyncio.shield(self._learning)
         except SourceAway as exc:
             metrics.REFUSALS.labels("postgres").inc()
             raise ServiceUnavailable() from exc
-        changed, self._epoch = epoch != self._epoch, epoch
-        return changed
+
+    def _learnt(self, learning: asyncio.Future[str]) -> None:
+        self._learning = None
+        if not learning.cancelled():
+            learning.exception()  # looked at, even where every request that asked has gone
 
     def _placement(self, snapshot: Snapshot, identity: Identity, call: Call, at_ms: int) -> Placement:
         s = self._settings

@@ -108,14 +108,17 @@ class PlayedWorker:
 
     async def next_job(self) -> str:
         """The job that the next message on the queue names, or the first one that waits where it names none."""
-        popped: Any = await self.redis.brpop([keys.CALL_QUEUE], timeout=10)
-        assert popped is not None, "no message came"
-        named = msgspec.json.decode(msgspec.json.decode(popped[1])["body"])[0][0]
-        return named or await self._waiting()
+        while True:
+            popped: Any = await self.redis.brpop([keys.CALL_QUEUE], timeout=10)
+            assert popped is not None, "no message came"
+            named = msgspec.json.decode(msgspec.json.decode(popped[1])["body"])[0][0]
+            if job := named or await self._waiting():
+                return job
 
     async def _waiting(self) -> str:
         org: Any = await self.redis.lpop(keys.READY)
-        assert org is not None, "a message came, but no job waits"
+        if org is None:
+            return ""  # whoever came before has taken all of them
         job: Any = await self.redis.lpop(keys.ready(org.decode()))
         if await self.redis.llen(keys.ready(org.decode())):
             await self.redis.rpush(keys.READY, org)
