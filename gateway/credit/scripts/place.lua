@@ -1,13 +1,19 @@
 -- Admission: checks everything and takes everything, or takes nothing.
 -- KEYS  1 wr:epoch  2 wr:o:{org}  3 wr:k:{key}  4 wr:leases  5 queue  6… wr:r:{scope}, one per rate limit
+--       then wr:t:{scope}, one per token limit
 -- ARGV  1 window epoch   2 org  3 key  4 org version  5 key version   6 id digits a  7 id digits b
 --       8 terms valid from ms  9 valid until ms  10 month  11 prepaid 1|0  12 month limit  13 key limit (micro-won, -1 none)
 --       14 input micro-won  15 micro-won per output token  16 output cap wanted  17 least cap worth running
 --       18 org slots  19 key slots (-1 none)  20 queue max  21 lease ms  22 grace ms
 --       23 sealed job  24 its TTL s  25 reply channel  26 base event  27 message with {JOB}
 --       28 rate limits: how many; then that many limits (requests per 60 s), as KEYS 6…
+--       then: token limits: how many; as many limits (tokens per 60 s); tokens that this call may use
+--       then: field of the model's slots, or ''; its slots for the organisation; for the key (-1 none)
+--       then: the call's wr:i:{record}, or ''; the token under which it was claimed
 -- Returns {'ok', job, cap, now, hold, {remaining per rate limit}, {ms until one is free per rate limit}}
---      or {'rebuilding'} {'stale'} {'terms', now} {'rate', ms, index} {'slots'} {'queue'} {'credit', scope}
+--         (of the rate limits, then of the token limits)
+--      or {'rebuilding'} {'stale'} {'terms', now} {'rate', ms, index} {'tokens', ms, index} {'large', index}
+--         {'slots', scope} {'queue'} {'credit', scope} {'claim'} (the Idempotency-Key is another call's by now)
 local now = now_ms()
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'rebuilding'} end
 local o = redis.call('HMGET', KEYS[2], 'v', 'bal', 'held', 'slots', 'm:' .. ARGV[10])
@@ -25,6 +31,20 @@ for i = 1, rates do
     return {'rate', oldest and (tonumber(oldest) + 60000 - now) or 60000, i}
   end
 end
+local at = 29 + rates
+local buckets, tokens = tonumber(ARGV[at]), tonumber(ARGV[at + tonumber(ARGV[at]) + 1])
+local token_limits = at
+at = at + buckets + 2
+local slot, org_most, key_most, record, claimed = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3], ARGV[at + 4]
+local taken = {}
+for i = 1, buckets do
+  local limit = tonumber(ARGV[token_limits + i])
+  if tokens > limit then return {'large', i} end
+  local used, wait = token_use(KEYS[5 + rates + i], now, limit - tokens)
+  if wait then return {'tokens', wait, i} end
+  taken[i] = used
+end
+if record ~= '' and redis.call('HGET', record, 'tok') ~= claimed then return {'claim'} end
 if redis.call('LLEN', KEYS[5]) >= tonumber(ARGV[20]) then return {'queue'} end
 
 -- Returns a refusal, or nil and the granted cap. Runs again after lapsed jobs were swept away.
@@ -34,6 +54,10 @@ local function check(bal, oheld, oslots, month, spent, kheld, kslots)
   if limit >= 0 and oslots >= limit then return {'slots', 'org'} end
   limit = tonumber(ARGV[19])
   if limit >= 0 and kslots >= limit then return {'slots', 'key'} end
+  if slot ~= '' then
+    if org_most >= 0 and number(redis.call('HGET', KEYS[2], slot)) >= org_most then return {'slots', 'org'} end
+    if key_most >= 0 and number(redis.call('HGET', KEYS[3], slot)) >= key_most then return {'slots', 'key'} end
+  end
   local free, scope = 9e15, 'none'
   if ARGV[11] == '1' then free, scope = bal - oheld, 'credit' end
   limit = tonumber(ARGV[12])
@@ -86,6 +110,27 @@ redis.call('HINCRBY', KEYS[3], 'slots', 1)
 redis.call('HSET', 'wr:j:' .. job, 'st', 'p', 'we', ARGV[1], 'ep', '0', 'org', ARGV[2], 'key', ARGV[3], 'mon', ARGV[10],
   'hold', int(hold), 'cap', int(cap), 'reply', ARGV[25], 'base', ARGV[26], 'unit', ARGV[15],
   'lim', ARGV[11] .. ' ' .. ARGV[12] .. ' ' .. ARGV[13])
+if slot ~= '' then
+  redis.call('HINCRBY', KEYS[2], slot, 1)
+  redis.call('HINCRBY', KEYS[3], slot, 1)
+  redis.call('HSET', 'wr:j:' .. job, 'slot', slot)
+end
+if buckets > 0 then
+  local second = int(math.floor(now / 1000))
+  for i = 1, buckets do
+    local name = KEYS[5 + rates + i]
+    redis.call('HINCRBY', name, second, int(tokens))
+    redis.call('PEXPIRE', name, 62000)
+    remaining[rates + i] = tonumber(ARGV[token_limits + i]) - taken[i] - tokens
+    resets[rates + i] = 61000 - now % 1000
+  end
+  redis.call('HSET', 'wr:j:' .. job, 'tk', int(tokens) .. ' ' .. second .. ' ' ..
+    table.concat({unpack(KEYS, 6 + rates, 5 + rates + buckets)}, ' '))
+end
+if record ~= '' then
+  redis.call('HSET', 'wr:j:' .. job, 'ik', record)
+  redis.call('HSET', record, 'jobs', (redis.call('HGET', record, 'jobs') or '') .. job .. ' ')
+end
 redis.call('SET', 'wr:b:' .. job, ARGV[23], 'EX', ARGV[24])
 redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[21])), job)
 local message = string.gsub(ARGV[27], '{JOB}', job)

@@ -8,7 +8,11 @@
 --             base  usage event with nothing used          att   attempts so far
 --             ck    usage event of the last checkpoint     ckm   its charge, micro-won
 --             cx    1 = cancelled
--- wr:o:{org}  v bal held slots seq m:{mon}      wr:k:{key}  v spent held slots
+--             slot  field of the model's slots, where the model has a limit of its own
+--             tk    tokens counted, in which second, under which wr:t:{scope}…
+--             ik    wr:i:{record} of its Idempotency-Key
+-- wr:o:{org}  v bal held slots seq m:{mon} s:{model}      wr:k:{key}  v spent held slots s:{model}
+-- wr:t:{scope}  second -> tokens counted in it
 -- Money is integers of micro-won below 9e15, so doubles stay exact; sums are kept with HINCRBY.
 
 local function now_ms()
@@ -25,6 +29,51 @@ local function number(value)
   return tonumber(value or '0') or 0
 end
 
+-- What a scope has used in the last 60 seconds. Where that is more than `most`: also how many ms until it is not.
+-- Whole seconds count until they are surely over, so no 60 seconds ever hold more than the limit.
+local function token_use(name, now, most)
+  local flat = redis.call('HGETALL', name)
+  local first = math.floor(now / 1000) - 60
+  local used, seconds, past = 0, {}, {}
+  for i = 1, #flat, 2 do
+    local second, count = tonumber(flat[i]), tonumber(flat[i + 1])
+    if second < first then
+      past[#past + 1] = flat[i]
+    else
+      used = used + count
+      seconds[#seconds + 1] = {second, count}
+    end
+  end
+  if #past > 0 then redis.call('HDEL', name, unpack(past)) end
+  if used <= most then return used end
+  table.sort(seconds, function(a, b) return a[1] < b[1] end)
+  local left = used
+  for _, each in ipairs(seconds) do
+    left = left - each[2]
+    if left <= most then return used, math.max(1, (each[1] + 61) * 1000 - now) end
+  end
+  return used, 61000
+end
+
+-- Counts what a call really used instead of what it might have: what is given back goes to the second of its
+-- admission, what it used beyond (its hold was extended) to this one.
+local function count_tokens(kept, event)
+  local understood, e = pcall(cmsgpack.unpack, event)
+  if not understood or type(e) ~= 'table' or not e.job then return end
+  local used = e.tokens and number(e.tokens.prompt) + number(e.tokens.completion) or 0
+  local words = {}
+  for word in string.gmatch(kept, '%S+') do words[#words + 1] = word end
+  local more = used - tonumber(words[1])
+  for i = 3, #words do
+    if more > 0 then
+      redis.call('HINCRBY', words[i], int(math.floor(now_ms() / 1000)), int(more))
+      redis.call('PEXPIRE', words[i], 62000)
+    elseif redis.call('HEXISTS', words[i], words[2]) == 1 then
+      redis.call('HINCRBY', words[i], words[2], int(more))
+    end
+  end
+end
+
 -- Ends a job: takes its charge from the window, gives back hold and slot, forgets it, appends its usage event.
 -- `held` is false where the window no longer knows the hold (another epoch): settlement then corrects the window.
 local function finish(job, j, outcome, micro, event)
@@ -35,12 +84,19 @@ local function finish(job, j, outcome, micro, event)
     redis.call('HINCRBY', org, 'slots', -1)
     redis.call('HINCRBY', key, 'held', int(-number(j.hold)))
     redis.call('HINCRBY', key, 'slots', -1)
+    if j.slot then
+      redis.call('HINCRBY', org, j.slot, -1)
+      redis.call('HINCRBY', key, j.slot, -1)
+    end
     if micro > 0 then
       redis.call('HINCRBY', org, 'bal', int(-micro))
       redis.call('HINCRBY', org, 'm:' .. j.mon, int(micro))
       redis.call('HINCRBY', key, 'spent', int(micro))
     end
   end
+  if j.tk then count_tokens(j.tk, event) end
+  -- with the same Idempotency-Key nobody is charged again
+  if j.ik and micro > 0 and redis.call('EXISTS', j.ik) == 1 then redis.call('HINCRBY', j.ik, 'micro', int(micro)) end
   redis.call('ZREM', 'wr:leases', job)
   redis.call('DEL', 'wr:j:' .. job, 'wr:b:' .. job)
   redis.call('XADD', 'wr:usage', '*', 'job', job, 'org', j.org, 'key', j.key, 'out', outcome,
