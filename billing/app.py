@@ -21,12 +21,13 @@ from kombu.entity import Queue
 from sqlalchemy import Engine, text
 
 import gateway.redis
-from billing import fx, metrics, serving
+from billing import fx, metrics
 from billing.alerts import delivery
 from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
+from gateway import probes
 from gateway.business_days import is_business_day
 from gateway.db import connect
 from gateway.settings import Settings
@@ -149,11 +150,7 @@ def run(settings: Settings) -> int:
     loop.start()
     teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
     teller.start()
-    server = (
-        serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
-        if settings.metrics_port
-        else None
-    )
+    health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [])
     app = billing_app(settings.redis_url)
     add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60), settings)
     try:
@@ -164,8 +161,8 @@ def run(settings: Settings) -> int:
         teller.stop()
         loop.join(LOOP_END_S)
         teller.join(TELLER_END_S)
-        if server is not None:
-            server.shutdown()
+        if health is not None:
+            health.stop()
         engine.dispose()
     return code
 
