@@ -13,6 +13,7 @@ from api.admission import Admission
 from api.auth import Identities
 from api.catalogue_cache import CatalogueCache
 from api.guardrails import Guardrails
+from api.idempotency import Idempotency
 from api.last_used import LastUsed, Write
 from api.relay import Relay
 from api.replies import Subscription
@@ -68,6 +69,7 @@ class Parts:
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
         self.guardrails = Guardrails(sources.words)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
+        self.idempotency = Idempotency(settings, self.redis)
         self.relay = Relay(settings, self.redis, channel)
         self.subscription = Subscription(
             settings.redis_url, channel, self.relay.on_frames, self._on_news, self._on_again
@@ -85,6 +87,7 @@ class Parts:
 
     async def aclose(self) -> None:
         """Ends everything in the order that loses nothing."""
+        await self.idempotency.aclose()
         await self.relay.aclose()
         await self.subscription.aclose()
         await self.catalogue.aclose()

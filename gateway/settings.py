@@ -55,6 +55,14 @@ class Settings(BaseSettings):
     drain_s: float = 30.0
     """How long SIGTERM waits for answers under way."""
 
+    # idempotency
+    idempotency_answer_bytes: int = 4 * 1024 * 1024
+    """A longer answer is not kept for its Idempotency-Key: a hundred thousand tokens as a stream fit."""
+    idempotency_org_bytes: int = 64 * 1024 * 1024
+    """Kept answers of one organisation in a day, compressed: Redis holds the credit window too, and must not fill up."""
+    idempotency_org_keys: int = 20_000
+    """Idempotency-Keys of one organisation that are remembered at once; beyond it calls with a new key get 429."""
+
     # queue
     queue_max: int = 20_000
     """Jobs waiting for a worker; beyond it admission answers 503 at once instead of promising what it cannot keep."""

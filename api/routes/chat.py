@@ -21,6 +21,7 @@ from api.routes import BASES
 from gateway.accounts.identity import Identity
 from gateway.accounts.subjects import LONGEST_USER
 from gateway.catalogue.snapshot import Snapshot
+from gateway.credit.admission import Once
 from gateway.wire.job import Surface
 
 LONGEST_TITLE = 128
@@ -33,12 +34,22 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
     @post([f"{base}/chat/completions" for base in BASES], status_code=200)
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         notes = seen(request.scope)
-        surface = surface_of(request.scope["path"])
-
         identity, sha256 = await parts.identities.authenticate(request.scope["headers"])
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        raw = await request.body()
+        whole = await request.body()
+
+        async def respond(once: Once | None) -> ASGIApp:
+            return await answer(request, identity, sha256, whole, once)
+
+        return await parts.idempotency.answer(request.scope, identity.org_id, identity.key_id, whole, respond)
+
+    async def answer(
+        request: Request[Any, Any, Any], identity: Identity, sha256: bytes, raw: bytes, once: Once | None
+    ) -> ASGIApp:
+        notes = seen(request.scope)
+        surface = surface_of(request.scope["path"])
+
         body = chat.parse(raw, parts.settings.max_json_depth)
 
         raw = await parts.guardrails.check(identity, raw)
@@ -48,12 +59,12 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
         notes.model = call.models[0].id
 
         parts.require_ears()
-        admitted = await parts.admission.admit(snapshot, identity, sha256, call)
+        admitted = await parts.admission.admit(snapshot, identity, sha256, call, once)
 
         placed = admitted.placed
         notes.request_id = placed.job
         reply = parts.relay.expect(placed.job, stream=call.stream)
-        headers = rate_headers(admitted.rates, placed.remaining, placed.reset_ms)
+        headers = rate_headers(admitted)
         if why:
             headers = [*headers, (b"x-wonrouter-auto", why.encode())]
         return Answer(parts.relay, reply, headers, surface)
