@@ -66,9 +66,9 @@ class Anthropic:
             return _error(response_id, DEFAULT, 400, f"{error}: field required")
         if behaviour.refuse:
             status, message = _REFUSALS[behaviour.refuse]
-            return _error(response_id, behaviour, status, message)
+            return _error(response_id, behaviour, status, message, model)
         if behaviour.error:
-            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}")
+            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}", model)
         if behaviour.garbage:
             return Plan(response_id, behaviour, model, body=b"<html>not what you asked for</html>")
         return _Answer(response_id, behaviour, body).plan()
@@ -251,11 +251,11 @@ class _Answer:
         return self.message(content=content, stop_reason=self.reason, stop_sequence=None, usage=usage)
 
 
-def _error(response_id: str, behaviour: Behaviour, status: int, message: str) -> Plan:
+def _error(response_id: str, behaviour: Behaviour, status: int, message: str, model: str = "") -> Plan:
     error = {"type": _ERRORS.get(status, "api_error"), "message": message}
     body = {"type": "error", "error": error, "request_id": f"req_{response_id[4:]}"}
     retry = f"retry-after: {behaviour.retry_after:g}\r\n" if behaviour.retry_after else ""
-    return Plan(response_id, behaviour, status=status, headers=retry, body=msgspec.json.encode(body))
+    return Plan(response_id, behaviour, model, status, retry, body=msgspec.json.encode(body))
 
 
 __all__ = ["SIGNATURE", "Anthropic", "answer_text", "prompt_tokens"]

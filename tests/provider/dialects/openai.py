@@ -141,6 +141,7 @@ class OpenAI:
         except ValueError as error:
             return _error(response_id, DEFAULT, 400, f"mock: {error}", "mock_behaviour")
         plan = self._answered(response_id, behaviour, chat)
+        plan.model = chat.model
         return flavoured(plan) if behaviour.flavour else plan
 
     def _answered(self, response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
