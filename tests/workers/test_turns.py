@@ -131,7 +131,17 @@ async def test_where_all_are_open_the_next_group_is_asked(turns: Make) -> None:
     assert turn.candidate is c
     await shut(view, "c")
     turn = await view.choose([[a, b], [c]])
-    assert (turn.candidate, turn.wait_s > 0) == (None, True)
+    assert (turn.candidate, 0 < turn.wait_s <= 60, turn.paused) == (None, True, False)
+
+
+async def test_where_all_pause_the_wait_is_the_shortest_pause_and_is_told_as_one(turns: Make) -> None:
+    view = turns()
+    for name, pause in (("a", 40), ("b", 20), ("c", 30)):
+        view.failed(name, ProviderFailure(kind="rate_limited", status=429, retry_after_s=pause))
+    await view.exchange()
+    turn = await view.choose([three()])
+    assert (turn.candidate, turn.paused) == (None, True)
+    assert 15 < turn.wait_s <= 20
 
 
 async def test_without_redis_a_worker_goes_by_its_own_memory() -> None:

@@ -35,11 +35,13 @@ LEAST_COOL_S, LONGEST_COOL_S = 0.25, 60.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Turn:
-    """The deployment to ask, and whether that is a probe; None: all breakers are open, ask again in `wait_s`."""
+    """The deployment to ask, and whether that is a probe; None: all breakers are open, ask again in `wait_s`. `paused`:
+    the first of them to be free waits for its provider, which asked for a pause."""
 
     candidate: Candidate | None
     probe: bool = False
     wait_s: float = 0.0
+    paused: bool = False
 
 
 class Turns:
@@ -78,7 +80,7 @@ class Turns:
             return Turn(self._alone(groups))
         if chosen.at is None:
             self._shut.update(name for _, name, _ in asked)
-            return Turn(None, wait_s=chosen.wait_ms / 1000)
+            return Turn(None, wait_s=chosen.wait_ms / 1000, paused=chosen.paused)
         return Turn(flat[chosen.at][1], chosen.probe)
 
     def _alone(self, groups: list[list[Candidate]]) -> Candidate:
