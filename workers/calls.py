@@ -148,6 +148,8 @@ class CallWorker:
             call.stop("cancelled")
 
     def _on_news(self, news: News) -> None:
+        if news.kind == "shut":
+            self.room.turns.shut(news.id)
         if news.kind == "deployments":
             self.room.deployments.refresh()
 

@@ -150,7 +150,8 @@ class Scene:
 
     def calls(self, name: str) -> list[Call]:
         """What the mock saw of a host, in order."""
-        return [call for call in self.mock.log.calls if call.model.startswith(f"{name}-")]
+        models = {host.upstream for host in self.hosts.values() if host.name == name}
+        return [call for call in self.mock.log.calls if call.model in models]
 
     def receipt(self, said: Said) -> dict[str, Any]:
         """The receipt of a call, once it is booked."""
