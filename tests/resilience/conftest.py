@@ -114,6 +114,11 @@ class Scene:
     hosts: dict[str, Host] = field(default_factory=dict[str, Host])
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=PATIENCE_S))
 
+    @property
+    def url(self) -> str:
+        """Chat completions."""
+        return f"{self.installation.root}/api/v1/chat/completions"
+
     def serve(self, hosts: Sequence[Host]) -> None:
         """Adds deployments, and waits until both workers know them."""
         self.hosts |= {host.upstream: host for host in hosts}
@@ -143,9 +148,7 @@ class Scene:
         }
         if stream:
             body["stream_options"] = {"include_usage": True}
-        answer = self.client.post(
-            f"{self.installation.root}/api/v1/chat/completions", json=body, headers={"X-API-Key": self.key}
-        )
+        answer = self.client.post(self.url, json=body, headers={"X-API-Key": self.key})
         return Said(answer.status_code, answer.headers, answer.text)
 
     def calls(self, name: str) -> list[Call]:

@@ -197,7 +197,6 @@ def test_a_stand_in_is_named_as_what_it_is(scene: Scene, stream: bool) -> None:
 
 
 def test_a_client_that_leaves_ends_every_attempt(scene: Scene) -> None:
-    url = f"{scene.installation.root}/api/v1/chat/completions"
     for order in (["left"], ["left-mute", "left-other"]):
         body = {
             "model": MODEL,
@@ -208,7 +207,7 @@ def test_a_client_that_leaves_ends_every_attempt(scene: Scene) -> None:
         patience = httpx.Timeout(10.0 if body["stream"] else 0.5)
         try:
             with scene.client.stream(
-                "POST", url, json=body, headers={"X-API-Key": scene.key}, timeout=patience
+                "POST", scene.url, json=body, headers={"X-API-Key": scene.key}, timeout=patience
             ) as answer:
                 next(answer.iter_bytes())
         except httpx.ReadTimeout:
