@@ -23,6 +23,7 @@ from tests.provider.server import Provider, running_provider
 
 MODEL = "openai/gpt-4o"
 TOKENS = 24
+WORKERS = 2
 ANSWER = answer_text(TOKENS)
 FIRST_TOKEN_S, IDLE_S, TOTAL_S = 0.6, 0.6, 2.0
 PATIENCE_S = 15.0
@@ -127,6 +128,18 @@ class Scene:
         path = self.installation.state / "resilience.toml"
         path.write_text("\n".join(map(self._table, self.hosts.values())))
         self.installation.run("deployments", "apply", str(path))
+        until(self._known, "api and workers to know the deployments")
+
+    def _known(self) -> bool:
+        """Whether the front end offers every model, and both workers have loaded as many deployments as there are,
+        beside those of the sandbox, with which they started."""
+        listed = self.client.get(f"{self.installation.root}/api/v1/models", headers={"X-API-Key": self.key}).json()
+        offered = {model["id"] for model in listed["models"] if model["available"]}
+        logs = [log.read_text() for log in (self.installation.state / "logs").glob("worker*.log")]
+        lines = [[line for line in log.splitlines() if '"deployments_loaded"' in line] for log in logs]
+        loaded = [[int(json.loads(line)["count"]) for line in found] for found in lines]
+        everybody = all(counts and counts[-1] - counts[0] == len(self.hosts) for counts in loaded)
+        return len(logs) == WORKERS and everybody and {host.model for host in self.hosts.values()} <= offered
 
     def _table(self, host: Host) -> str:
         native = host.dialect != "openai"
@@ -183,7 +196,7 @@ def resilient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The installation, the mock, and a customer with plenty of credit."""
     with ExitStack() as stack:
         state = tmp_path_factory.mktemp("resilience") / "state"
-        installation = stack.enter_context(installed(state, "--workers", "2", env=LIMITS))
+        installation = stack.enter_context(installed(state, "--workers", str(WORKERS), env=LIMITS))
         mock = stack.enter_context(running_provider())
         scene = Scene(installation, mock)
         stack.callback(scene.client.close)

@@ -137,7 +137,9 @@ class _Answer:
             at = self._add({"type": "text", "text": ""})
             last = body["messages"][-1]
             start = (len(_text(last["content"])) + 3) // 4 if last["role"] == "assistant" else 0
-            texts = (token_text(i, behaviour.pad) for i in range(start, behaviour.tokens))
+            texts = (
+                fragments if behaviour.echo else [token_text(i, behaviour.pad) for i in range(start, behaviour.tokens)]
+            )
             wanted += [(at, {"type": "text_delta", "text": text}) for text in texts]
         self.pieces = wanted[: body["max_tokens"]]
         natural = "max_tokens" if len(self.pieces) < len(wanted) else "tool_use" if tool else "end_turn"

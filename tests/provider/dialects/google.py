@@ -104,6 +104,9 @@ class _Answer:
             args = {} if behaviour.noargs else {"echo": _text(body["contents"][-1]["parts"])}
             parts = [{"functionCall": {"name": tool, "args": args}} for _ in range(behaviour.calls)]
             parts[0]["thoughtSignature"] = SIGNATURE
+        elif behaviour.echo:
+            said = json.dumps({"echo": _text(body["contents"][-1]["parts"])}, ensure_ascii=False)
+            parts = [{"text": said[i : i + 8]} for i in range(0, len(said), 8)]
         else:
             parts = [{"text": token_text(i, behaviour.pad)} for i in range(behaviour.tokens)]
         wanted: list[dict[str, Any]] = [*thoughts, *parts]
