@@ -15,6 +15,7 @@ from api.catalogue_cache import CatalogueCache
 from api.guardrails import Guardrails
 from api.idempotency import Idempotency
 from api.last_used import LastUsed, Write
+from api.model_health import ModelHealth
 from api.relay import Relay
 from api.replies import Subscription
 from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader, WordsLoader
@@ -67,6 +68,7 @@ class Parts:
         noted = None if self.last_used is None else self.last_used.note
         self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
+        self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.guardrails = Guardrails(sources.words)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
         self.idempotency = Idempotency(settings, self.redis)
@@ -82,6 +84,7 @@ class Parts:
         if self.last_used is not None:
             self.last_used.start()
         await self.catalogue.start()
+        self.health.start()
         if not await self.subscription.start(START_PATIENCE_S):
             log.error("started_without_subscription")
 
@@ -91,6 +94,7 @@ class Parts:
         await self.relay.aclose()
         await self.subscription.aclose()
         await self.catalogue.aclose()
+        await self.health.aclose()
         await self.redis.aclose()
         if self.last_used is not None:
             await self.last_used.aclose()

@@ -117,7 +117,8 @@ class Settings(BaseSettings):
     health_half_life_s: float = 60.0
     """Error rates and latencies lose half of their weight in this time."""
     allow_private_upstreams: bool = False
-    """Deployments may point at private or loopback addresses (self-hosted models, tests)."""
+    """What operators fetch from (the exchange rate) may have a private or loopback address. Deployments may always:
+    operators wrote them down. URLs that customers choose never may."""
 
     # alerts
     allow_private_webhooks: bool = False

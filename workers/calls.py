@@ -81,9 +81,7 @@ class CallWorker:
             redis=redis,
             # deployments are written down by operators, who may well run models in their own network
             http=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s, allow_private=True),
-            pictures=UpstreamTransport(
-                connect_timeout_s=settings.connect_timeout_s, allow_private=settings.allow_private_upstreams
-            ),
+            pictures=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s),
             publisher=self.publisher,
             leases=leases,
             deployments=deployments,
@@ -184,6 +182,8 @@ class CallWorker:
             call.stop("cancelled")
 
     def _on_news(self, news: News) -> None:
+        if news.kind == "shut":
+            self.room.turns.shut(news.id)
         if news.kind == "deployments":
             self.room.deployments.refresh()
 

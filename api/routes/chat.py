@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from litestar import Request, post
@@ -20,6 +20,7 @@ from api.rate_headers import rate_headers
 from api.routes import BASES
 from gateway.accounts.identity import Identity
 from gateway.accounts.subjects import LONGEST_USER
+from gateway.catalogue.auto import Condition
 from gateway.catalogue.snapshot import Snapshot
 from gateway.credit.admission import Once
 from gateway.wire.job import Surface
@@ -55,7 +56,8 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
         raw = await parts.guardrails.check(identity, raw)
 
         snapshot = parts.catalogue.snapshot
-        call, why = make_call(snapshot, identity, surface, body, raw, title_of(request.scope["headers"]))
+        title = title_of(request.scope["headers"])
+        call, why = make_call(snapshot, identity, surface, body, raw, title, parts.health.now())
         notes.model = call.models[0].id
 
         parts.require_ears()
@@ -73,18 +75,27 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
 
 
 def make_call(
-    snapshot: Snapshot, identity: Identity, surface: Surface, body: chat.ChatBody, raw: bytes, title: str | None
+    snapshot: Snapshot,
+    identity: Identity,
+    surface: Surface,
+    body: chat.ChatBody,
+    raw: bytes,
+    title: str | None,
+    health: Mapping[str, Condition],
 ) -> tuple[Call, str]:
     """The call with everything decided that the client may decide, and kr/auto's explanation where it chose.
+
+    ``health``: how models are doing, for that choice.
 
     Raises ``InvalidRequest``, ``ModelNotFound``, ``PermissionDenied``, ``NotConfigured``.
     """
     routing, wishes = routing_of(body)
     size = chat.measure(body)
-    chosen = Choosing(snapshot, identity, surface, size, wishes).models(body)
+    chosen = Choosing(snapshot, identity, surface, size, wishes, health).models(body)
     model = chosen.models[0]
     if removed := chat.check_for(body, model):
         raw = chat.without(raw, removed)
+    chat.check_room(body, size, chosen.models)
     call = Call(
         surface=surface,
         endpoint="chat",

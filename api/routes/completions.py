@@ -54,7 +54,8 @@ async def _answer(
     why = ""
     for raw in wanted.bodies:
         checked = await parts.guardrails.check(identity, raw)
-        call, why = make_call(snapshot, identity, surface, chat.parse(checked, depth), checked, title)
+        body = chat.parse(checked, depth)
+        call, why = make_call(snapshot, identity, surface, body, checked, title, parts.health.now())
         calls.append(msgspec.structs.replace(call, endpoint="completions"))
     notes.model = calls[0].models[0].id
 

@@ -10,11 +10,14 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["key", "org", "catalogue", "deployments", "words"]
+Kind = Literal["key", "org", "catalogue", "deployments", "words", "shut"]
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
-    """Something changed: the key or organisation with this id, or the catalogue or the deployments as a whole."""
+    """Something changed: the key or organisation with this id, or the catalogue or the deployments as a whole.
+
+    ``shut``: the deployment with this id is not to be called now, for whoever thought that it was well.
+    """
 
     kind: Kind
     id: str = ""
