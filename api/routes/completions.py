@@ -13,12 +13,12 @@ from api.admission import Admitted, Call
 from api.dialects import chat, completions
 from api.errors import Headers, surface_of
 from api.merged import Merged
-from api.observed import seen
 from api.parts import Parts
 from api.rate_headers import rate_headers
 from api.reply import Reply
 from api.routes import BASES
 from api.routes.chat import make_call, title_of
+from api.seen import seen
 
 
 def completions_route(parts: Parts) -> HTTPRouteHandler:
@@ -37,7 +37,7 @@ def completions_route(parts: Parts) -> HTTPRouteHandler:
         calls: list[Call] = []
         why = ""
         for raw in wanted.bodies:
-            checked = await parts.guardrails.check(identity, raw)
+            checked = await parts.guardrails.check(identity, raw, notes)
             call, why = make_call(snapshot, identity, surface, chat.parse(checked, depth), checked, title)
             calls.append(msgspec.structs.replace(call, endpoint="completions"))
         notes.model = calls[0].models[0].id

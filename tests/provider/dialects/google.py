@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tests.provider.behaviour import DEFAULT, Behaviour
-from tests.provider.dialects.openai import token_text
+from tests.provider.dialects.openai import spoken
 from tests.provider.plan import Choose, Plan, Request
 
 SIGNATURE = base64.b64encode(b"signed by \xff\xfe the mock").decode()
@@ -105,7 +105,7 @@ class _Answer:
             parts = [{"functionCall": {"name": tool, "args": args}} for _ in range(behaviour.calls)]
             parts[0]["thoughtSignature"] = SIGNATURE
         else:
-            parts = [{"text": token_text(i, behaviour.pad)} for i in range(behaviour.tokens)]
+            parts = [{"text": text} for text in spoken(behaviour)]
         wanted: list[dict[str, Any]] = [*thoughts, *parts]
         self.parts = wanted[: config.get("maxOutputTokens", len(wanted))]
         picture = {"inlineData": {"mimeType": "image/png", "data": PICTURE}, "thoughtSignature": SIGNATURE}

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from tests.provider.behaviour import DEFAULT, Behaviour
+from tests.provider.behaviour import DEFAULT, Behaviour, said
 from tests.provider.dialects.flavours import flavoured
 from tests.provider.plan import Choose, Plan, Request
 
@@ -107,6 +107,13 @@ def token_text(index: int, pad: int = 0) -> str:
     return "".join(chr(97 + digit) for digit in (*divmod(high, 26), low)) + " " + "x" * pad
 
 
+def spoken(behaviour: Behaviour) -> list[str]:
+    """The texts of the answer's tokens, as one dialect after the other sends them."""
+    if behaviour.say:
+        return said(behaviour.say)
+    return [token_text(i, behaviour.pad) for i in range(behaviour.tokens)]
+
+
 @lru_cache(maxsize=64)
 def answer_text(tokens: int, pad: int = 0) -> str:
     """The whole text of an answer of `tokens` tokens: what a client must have received, complete and in order."""
@@ -165,8 +172,9 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
     caps = [cap for cap in (chat.max_tokens, chat.max_completion_tokens) if cap is not None]
     tool = behaviour.tool or _demanded_tool(chat)
     fragments = _fragments(_last_text(chat)) if tool else []
-    start = 0 if tool else _start(behaviour, chat)
-    wanted = len(fragments) if tool else max(0, behaviour.tokens - start)
+    start = 0 if tool or behaviour.say else _start(behaviour, chat)
+    texts = spoken(behaviour) if behaviour.say else []
+    wanted = len(fragments) if tool else len(texts) or max(0, behaviour.tokens - start)
     tokens = max(0, min([wanted, *caps]))
     finish = "tool_calls" if tool else "stop"
     writing = _Writing(
@@ -180,6 +188,7 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
         fragments=fragments[:tokens],
         pad=behaviour.pad,
         start=start,
+        say=[json.dumps(text, ensure_ascii=False)[1:-1] for text in texts],
     )
     prompt = prompt_tokens(chat)
     usage = _usage(behaviour, prompt, tokens * writing.n) if behaviour.usage else ""
@@ -252,6 +261,10 @@ class _Writing(msgspec.Struct):
     fragments: list[str]
     pad: int
     start: int = 0
+    say: list[str] = []
+
+    def _token(self, number: int) -> str:
+        return self.say[number] if self.say else token_text(self.start + number, self.pad)
 
     def _opening(self, kind: str) -> str:
         return (
@@ -286,8 +299,8 @@ class _Writing(msgspec.Struct):
             before = ',"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
             texts = [json.dumps(fragment, ensure_ascii=False) for fragment in self.fragments]
             return lambda i: f"{opening}{i % self.n}{before}{texts[i // self.n]}}}}}]{closing}".encode()
-        n, pad, start, before = self.n, self.pad, self.start, ',"delta":{"content":"'
-        return lambda i: f'{opening}{i % n}{before}{token_text(start + i // n, pad)}"{closing}'.encode()
+        n, token, before = self.n, self._token, ',"delta":{"content":"'
+        return lambda i: f'{opening}{i % n}{before}{token(i // n)}"{closing}'.encode()
 
     def tail(self, asked: bool, usage: str) -> bytes:
         """Finish chunks, the usage where it was asked for."""
@@ -308,7 +321,7 @@ class _Writing(msgspec.Struct):
             function = f'"function":{{"name":{json.dumps(self.tool)},"arguments":{arguments}}}}}'
             content = f'"content":null,"tool_calls":[{call},{function}]'
         else:
-            texts = (token_text(self.start + i, self.pad) for i in range(self.tokens))
+            texts = map(self._token, range(self.tokens))
             content = f'"content":"{"".join(texts)}"'
         message = f'"message":{{"role":"assistant",{content},"refusal":null,"annotations":[]}}'
         choices = ",".join(
