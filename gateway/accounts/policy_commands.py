@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, cast
 
 import click
+import msgspec
 
 from gateway.accounts import links, mail, members, organisations, people, personal_data, words
 from gateway.accounts.change import OPERATOR, changing
@@ -13,8 +15,13 @@ from gateway.accounts.commands import AS_JSON, opened, show, show_all
 from gateway.accounts.members import KeysOfLeaver, Member
 from gateway.accounts.people import MemberRole
 from gateway.errors import NotFound
+from gateway.guardrails.personal import Policy
+from gateway.guardrails.trial import LONGEST_TRIAL, try_text
+from gateway.guardrails.words import WordList
 
 ROLE = click.Choice(["owner", "member", "finance"])
+_json = msgspec.json.Encoder()
+OUTCOMES = {"passes": "passes as it is", "masked": "leaves masked", "refused": "is refused"}
 ORG = click.argument("organisation", metavar="ORG")
 
 
@@ -175,20 +182,52 @@ def pii_list(organisation: str, *, as_json: bool) -> None:
         show(found, as_json=True)
     else:
         show_all(found.kinds, ["kind", "action", "label"], as_json=False)
+        click.echo(f"answers: {'masked' if found.mask_output else 'not masked'}")
 
 
 @pii.command("set")
 @ORG
-@click.argument("kind")
-@click.argument("action", type=click.Choice(["mask", "block", "off"]))
+@click.argument("kind", required=False)
+@click.argument("action", type=click.Choice(["mask", "block", "off"]), required=False)
+@click.option("--output/--no-output", default=None, help="Whether answers are masked too.")
 @AS_JSON
-def pii_set(organisation: str, kind: str, action: str, *, as_json: bool) -> None:
-    """Mask, block or let through one kind. Registration and passport numbers cannot be let through."""
+def pii_set(organisation: str, kind: str | None, action: str | None, *, output: bool | None, as_json: bool) -> None:
+    """Mask, block or let through one kind, or mask answers. Registration and passport numbers cannot be let through."""
+    if (kind is None) != (action is None) or (kind is None and output is None):
+        raise click.UsageError("give KIND and ACTION, or --output or --no-output")
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         org = organisations.find(change.connection, organisation).id
-        found = personal_data.update(change, org, {kind: action})
+        kinds = {kind: action} if kind is not None and action is not None else {}
+        found = personal_data.update(change, org, kinds, mask_output=output)
+    if kind is None:
+        click.echo(_json.encode(found).decode() if as_json else f"answers are {'' if output else 'not '}masked")
+        return
     changed = next(policy for policy in found.kinds if policy.kind == kind)
     show(changed, as_json=as_json)
+
+
+@pii.command("try")
+@ORG
+@click.argument("text")
+@AS_JSON
+def pii_try(organisation: str, text: str, *, as_json: bool) -> None:
+    """Show what would leave of TEXT ("-" reads it from standard input). Nothing of it is kept."""
+    tried = sys.stdin.read() if text == "-" else text
+    if len(tried) > LONGEST_TRIAL:
+        raise click.ClickException(f"at most {LONGEST_TRIAL:,} characters can be tried at once")
+    with opened() as (engine, _), engine.connect() as connection:
+        org = organisations.find(connection, organisation).id
+        policy = Policy.of(personal_data.actions(connection, org))
+        found = try_text(tried, policy, WordList.compile(words.load(connection, org).words))
+    if as_json:
+        show(found, as_json=True)
+        return
+    click.echo(found.text)
+    for hit in found.hits:
+        click.echo(f"{hit.kind:20} {hit.action:6} {hit.count}  {hit.label}")
+    for word in found.words or ():
+        click.echo(f"{'forbidden word':20} {'block':6} {word}")
+    click.echo(f"The request {OUTCOMES[found.outcome]}.")
 
 
 commands = [member, words_group, pii]
