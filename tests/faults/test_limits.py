@@ -48,7 +48,8 @@ def receiver() -> Iterator[Receiver]:
 def test_of_a_thousand_requests_at_once_exactly_a_hundred_pass_a_limit_of_a_hundred(scene: Scene) -> None:
     installation = scene.installation
     assert len(installation.pids("api")) == 3
-    assert len(scene.redis.pubsub_channels("wr:reply:*")) == 3
+    redis: Any = scene.redis
+    assert len(redis.pubsub_channels("wr:reply:*")) == 3
     key = installation.key(scene.organisation, "limited", rpm=_RPM)
     for _ in range(12):  # the key is known on every process, as one is that has served before
         assert httpx.get(f"{scene.url}/key", headers={"Authorization": f"Bearer {key}"}).status_code == 200
