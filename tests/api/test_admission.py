@@ -10,6 +10,7 @@ import pytest
 
 from api.admission import LEAST_CAP
 from api.quote import quote
+from gateway.accounts.identity import ModelLimit
 from gateway.credit import admission
 from gateway.wire import ids, keys
 from gateway.wire.event import decode_event
@@ -315,3 +316,26 @@ def test_a_long_input_is_held_at_the_price_of_its_tier() -> None:
     assert price.threshold and price.over_output_usd
     long = quote(catalogue, [tiered], Size(price.threshold * 2, 1, 0, 0), 1, "strict", int(time.time() * 1000))
     assert long.unit_micro == int(price.over_output_usd * 1470)
+
+
+async def test_tokens_per_minute_and_limits_of_a_model_bind_and_show_in_headers(house: House, busy: House) -> None:
+    del busy
+    house.book.change(KEY, key_tpm=1_000, org_models={MODEL: ModelLimit(rpm=2)})
+    first = await house.ask(max_tokens=100)
+    assert first.status_code == 200
+    assert (first.headers["x-ratelimit-limit-requests"], first.headers["x-ratelimit-remaining-requests"]) == ("2", "1")
+    assert first.headers["x-ratelimit-limit-tokens"] == "1000"
+    assert 0 < int(first.headers["x-ratelimit-remaining-tokens"]) < 900
+    assert first.headers["x-ratelimit-reset-tokens"].endswith("s")
+    large = await house.ask(max_tokens=1_001)
+    assert (large.status_code, error(large)["code"], large.headers["x-should-retry"]) == (
+        429,
+        "rate_limit_exceeded",
+        "false",
+    )
+    assert error(large)["details"]["limit"] == 1_000
+    assert (await house.ask(max_tokens=100)).status_code == 200
+    refused = await house.ask(max_tokens=100)
+    assert (refused.status_code, error(refused)["details"]["limit"]) == (429, 2)
+    other = await house.ask(model="openai/gpt-4o-mini", max_tokens=100)
+    assert other.status_code == 200

@@ -40,7 +40,7 @@ async def answered(
 
 
 async def waiting(house: House) -> int:
-    return int(await house.redis.llen(keys.CALL_QUEUE))
+    return int(await house.redis.get(keys.WAITING) or 0)
 
 
 async def records(house: House) -> list[bytes]:
@@ -198,7 +198,8 @@ async def test_nothing_in_redis_tells_prompt_or_answer(house: House) -> None:
     await answered(house, "a-1", final=final, **body(messages=[{"role": "user", "content": "a very secret prompt"}]))
     [name] = await records(house)
     assert b"a-1" not in name
-    stored: dict[bytes, bytes] = await house.redis.execute_command("HGETALL", name)
+    redis: Any = house.redis
+    stored: dict[bytes, bytes] = await redis.execute_command("HGETALL", name)
     assert b"secret" not in b"".join(stored.values())
     assert 86_000 < await house.redis.ttl(name) <= once.KEPT_S
 

@@ -30,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def measured(stage: Stage, calls: int, **terms: Any) -> dict[str, float]:
     """Microseconds inside the scripts, for one placement and for one end."""
-    client = stage.client
+    client: Any = stage.client
     spent = {"place": 0.0, "finish": 0.0}
     batch = 100
     for _ in range(calls // batch):

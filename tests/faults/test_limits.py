@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from tests.billing.alerts.receiver import Receiver, receiving
 from tests.faults.conftest import Scene, open_scene
-from tests.faults.load import Ask, load
+from tests.faults.load import Ask, Outcome, load
 from tests.operating import Installation, installed, until
 from tests.provider.server import Provider
 
@@ -47,17 +48,21 @@ def receiver() -> Iterator[Receiver]:
 def test_of_a_thousand_requests_at_once_exactly_a_hundred_pass_a_limit_of_a_hundred(scene: Scene) -> None:
     installation = scene.installation
     assert len(installation.pids("api")) == 3
-    assert len(scene.redis.pubsub_channels("wr:reply:*")) == 3
+    redis: Any = scene.redis
+    assert len(redis.pubsub_channels("wr:reply:*")) == 3
     key = installation.key(scene.organisation, "limited", rpm=_RPM)
+    for _ in range(12):  # the key is known on every process, as one is that has served before
+        assert httpx.get(f"{scene.url}/key", headers={"Authorization": f"Bearer {key}"}).status_code == 200
     began = time.monotonic()
-    with load(scene.url, key, [Ask(False, 3, "")], _AT_ONCE, once=True) as running:
-        running.wait_for_outcomes(_AT_ONCE, 55)
-        outcomes = running.finish()
+    outcomes: list[Outcome] = []
+    while (left := _AT_ONCE - len(outcomes)) and time.monotonic() - began < 50:
+        with load(scene.url, key, [Ask(False, 3, "")], left, once=True) as running:
+            running.wait_for_outcomes(left, 55)
+        outcomes += [o for o in running.outcomes if o.status != 503]  # a busy machine's overload: they come again
     assert time.monotonic() - began < 60  # no place has become free again
-    assert sorted({o.status for o in outcomes}) == [200, 429]
-    assert sum(o.status == 200 for o in outcomes) == _RPM
+    told = Counter((o.status, o.error and o.error["code"]) for o in outcomes)
+    assert told == {(200, None): _RPM, (429, "rate_limit_exceeded"): _AT_ONCE - _RPM}
     refused = [o.error for o in outcomes if o.status == 429]
-    assert {error["code"] for error in refused if error} == {"rate_limit_exceeded"}
     assert all(error and 1 <= error["details"]["retry_after"] <= 60 for error in refused)
     assert len(scene.books(outcomes).rows) == _RPM
 

@@ -26,12 +26,19 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from gateway.credit import running, upkeep
-from gateway.credit.admission import Placed
+from gateway.credit.admission import ModelSlots, Placed, TokenLimit
 from gateway.wire import keys
+from gateway.wire.event import UsageEvent, encode_event
 from tests.gateway.credit.blocking import done
 from tests.gateway.credit.scene import EPOCH, ORG, Stage
 
 GRACE_MS = 12_000
+MODEL, MODEL_SLOTS, TPM = "openai/gpt-4o", 2, 1_000
+TOKENS = st.sampled_from([0, 0, 50, 300, 1_200])
+UNUSED = encode_event(
+    UsageEvent(job="", org=ORG, key="key-1", asked="m", surface="bizrouter", endpoint="chat", stream=False)
+)
+"""What ends without a charge has used no tokens."""
 RARELY = st.sampled_from([False, False, False, True])
 
 
@@ -55,17 +62,29 @@ class Window(RuleBasedStateMachine):
         self.stage = Stage(self.url, balance=balance)
         self.ledger = balance
         self.booked: set[str] = set()
+        self.counted: dict[str, int] = {}
         self.outbox: list[upkeep.Change] = []
         self.seq = 0
         self.epoch = EPOCH
         self.crashed = False
 
-    @rule(target=jobs, cap=st.integers(16, 200), claimed=st.booleans())
-    def place(self, cap: int, claimed: bool) -> Any:
-        answer = self.stage.place(cap=cap, window_epoch=self.epoch)
+    @rule(target=jobs, cap=st.integers(16, 200), claimed=st.booleans(), of_model=st.booleans(), tokens=TOKENS)
+    def place(self, cap: int, claimed: bool, of_model: bool, tokens: int) -> Any:
+        answer = self.stage.place(
+            cap=cap,
+            window_epoch=self.epoch,
+            base_event=UNUSED,
+            model_slots=ModelSlots(MODEL, org=MODEL_SLOTS) if of_model else None,
+            token_limits=(TokenLimit("o:org-1", TPM),) if tokens else (),
+            tokens=tokens,
+        )
         if isinstance(answer, Placed):
+            if tokens:
+                self.counted[answer.job] = tokens
             return Held(answer.job, self.stage.claimed(answer.job).epoch if claimed else 0)
-        assert answer.reason in ("credit", "rebuilding")
+        assert answer.reason in ("credit", "rebuilding", "slots", "tokens", "large")
+        if answer.reason == "slots":
+            assert self._of_model() >= MODEL_SLOTS
         return multiple()
 
     @rule(held=jobs)
@@ -186,9 +205,27 @@ class Window(RuleBasedStateMachine):
         holds = [int(self.stage.client.hget(f"wr:j:{job.decode()}", "hold") or 0) for job in jobs]  # pyright: ignore[reportArgumentType]
         assert now.held_micro == sum(holds)
         assert now.slots == len(holds)
+        assert self._of_model() == self._open_of_model()
         late = sum(-c.balance_micro for c in self.outbox if c.balance_micro < 0)
         if late == 0 and not self._late_charges():
             assert now.balance_micro - now.held_micro >= 0
+
+    @invariant()
+    def tokens_counted_are_those_of_open_and_charged_calls(self) -> None:
+        """Within a minute nothing leaves the count but what ended unused; it never passes the limit."""
+        counted: Any = self.stage.client.hvals(keys.tokens("o:org-1")) if hasattr(self, "stage") else []
+        total = sum(int(count) for count in counted)
+        assert 0 <= total <= TPM
+        if hasattr(self, "stage"):
+            alive = [job for job in self.counted if self.stage.client.exists(f"wr:j:{job}")]
+            assert total >= sum(self.counted[job] for job in alive)
+
+    def _of_model(self) -> int:
+        return int(self.stage.client.hget(keys.org(ORG), keys.model_slots(MODEL)) or 0)  # pyright: ignore[reportArgumentType]
+
+    def _open_of_model(self) -> int:
+        jobs: Any = self.stage.client.zrange(keys.LEASES, 0, -1)
+        return sum(bool(self.stage.client.hexists(f"wr:j:{job.decode()}", "slot")) for job in jobs)
 
     def _late_charges(self) -> bool:
         """A crash that lost holds lets their calls be charged without one: the published exception to strict."""
