@@ -38,7 +38,9 @@ DIALECTS = {
 @pytest.mark.parametrize("stream", [True, False])
 def test_what_is_sent_to_openai_is_a_request_of_its_sdk(model: str, stream: bool) -> None:
     kind: Any = CompletionCreateParamsStreaming if stream else CompletionCreateParamsNonStreaming
-    more: dict[str, Any] = EVERYTHING if model == "openai/gpt-4o" else {"reasoning_effort": "low", "max_tokens": 50, "tools": [TOOL]}
+    more: dict[str, Any] = (
+        EVERYTHING if model == "openai/gpt-4o" else {"reasoning_effort": "low", "max_tokens": 50, "tools": [TOOL]}
+    )
     made = call(model, stream=stream, **more)
     sent = json.loads(adapter_of(made).request(made).content)
     types = TypeAdapter(kind)
