@@ -55,10 +55,10 @@ def workers_of(scene: Scene, calls: Sequence[Call]) -> Counter[int]:
     for pid in scene.installation.pids("worker"):
         for link in Path(f"/proc/{pid}/fd").iterdir():
             try:
-                port = port_of.get(str(link.readlink()))
+                port = port_of.get(str(link.readlink()), 0)
             except OSError:
                 continue
-            if port in ports and port is not None:
+            if port in ports:
                 found[port] = pid
     return Counter(found[call.peer_port] for call in calls if call.peer_port in found)
 

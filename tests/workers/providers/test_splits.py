@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from itertools import pairwise
 
+import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +16,7 @@ from workers.providers.base import Done, Event, ProviderCall
 
 _CLAUDE = call("anthropic/claude-opus-4.5", tools=[TOOL], reasoning_effort="low", seed=1)
 _GEMINI = call("google/gemini-3-pro-preview", tools=[TOOL])
+_GROK = call("x-ai/grok-4", tools=[TOOL])
 _THINKER = call("minimax/minimax-m1")
 
 
@@ -39,6 +43,11 @@ BODIES: dict[str, tuple[ProviderCall, bytes]] = {
     "gemini text and pictures": (_GEMINI, raw(plan(_GEMINI, "think=1 tokens=3 images=1"))),
     "gemini broken": (_GEMINI, _broken(_GEMINI)),
     "openai": (call("openai/gpt-4o"), raw(plan(call("openai/gpt-4o"), "tokens=4 cached=2"))),
+    "compatible": (_GROK, raw(plan(_GROK, "flavour=xai tool=weather think=2"))),
+    "openai tools": (
+        call("openai/gpt-4o", tools=[TOOL]),
+        raw(plan(call("openai/gpt-4o", tools=[TOOL]), "tool=weather")),
+    ),
     "openai broken": (call("openai/gpt-4o"), _broken(call("openai/gpt-4o"))),
     "think tags": (_THINKER, _tagged()),
 }
@@ -56,6 +65,22 @@ def test_any_split_gives_the_same_events(name: str, data: st.DataObject) -> None
     made, body = BODIES[name]
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=12))
     assert read(made, body, cuts) == _once(name)
+
+
+@pytest.mark.parametrize("name", BODIES)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_split_of_the_compressed_bytes_gives_the_same_events(name: str, data: st.DataObject) -> None:
+    made, body = BODIES[name]
+    packed = gzip.compress(body)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(packed)), max_size=12)))
+    pieces = [packed[a:b] for a, b in pairwise([0, *cuts, len(packed)])]
+    response = httpx.Response(200, headers={"content-encoding": "gzip"}, content=iter(pieces))
+    ends: list[int] = []
+    for piece in response.iter_bytes():  # as the worker's transport reads a body that is compressed
+        ends.append((ends[-1] if ends else 0) + len(piece))
+    assert ends[-1] == len(body)
+    assert read(made, body, ends) == _once(name)
 
 
 @pytest.mark.parametrize("name", BODIES)
