@@ -133,6 +133,7 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Index("ix_audit_log_org", "org", "id"),
+    sa.Index("ix_audit_log_at", "at"),
 )
 
 topup_request = sa.Table(
