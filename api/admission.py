@@ -27,6 +27,7 @@ from gateway.credit import admission
 from gateway.credit.admission import Once, Placed, Placement, Refused
 from gateway.credit.scripts import AsyncExecutor
 from gateway.errors import Conflict, CreditLimitExceeded, GatewayError, RateLimitExceeded, ServiceUnavailable
+from gateway.guardrails.personal import Policy
 from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import ids
@@ -263,7 +264,14 @@ def _job(snapshot: Snapshot, identity: Identity, call: Call, terms: Quote) -> Jo
         trace=call.trace,
         domestic_only=identity.domestic_only,
         no_training=identity.no_training,
+        mask_output=_masked_in_answers(identity),
     )
+
+
+def _masked_in_answers(identity: Identity) -> list[str]:
+    if not identity.mask_output:
+        return []
+    return [kind for kind, action in Policy.of(identity.mask_kinds).actions.items() if action != "off"]
 
 
 def _base_event(identity: Identity, call: Call) -> UsageEvent:

@@ -11,6 +11,7 @@ from litestar.types import Receive, Scope, Send
 from api.errors import Headers, error_answer, start_message
 from api.relay import Relay
 from api.reply import Reply
+from api.seen import seen
 from gateway.errors import GatewayError
 from gateway.wire.frame import Final
 from gateway.wire.job import Surface
@@ -59,6 +60,8 @@ class Answer:
                     return
         finally:
             watcher.cancel()
+            if reply.final is not None and reply.final.masked:
+                seen(scope).add("answer", reply.final.masked)
             self._relay.close(reply)
 
     async def _watch(self, receive: Receive) -> None:

@@ -13,6 +13,7 @@ from api.dialects.completions import Sum, Translator, Wanted, chunks_in, head_of
 from api.errors import JSON, Headers, error_answer, start_message
 from api.relay import Relay
 from api.reply import Reply
+from api.seen import seen
 from gateway.wire.frame import Final
 from gateway.wire.job import Surface
 
@@ -58,6 +59,8 @@ class Merged:
         finally:
             watcher.cancel()
             for reply in self._replies:
+                if reply.final is not None and reply.final.masked:
+                    seen(scope).add("answer", reply.final.masked)
                 self._relay.close(reply)
 
     async def _watch(self, receive: Receive) -> None:

@@ -29,3 +29,4 @@ BROKEN = Counter("wonrouter_api_relay_broken", "Answers ended with an explicit e
 STALE = Counter("wonrouter_api_relay_stale_frames", "Frames of an attempt that lost its job")
 SUBSCRIPTION_LOST = Counter("wonrouter_api_subscription_lost", "Times the reply subscription broke")
 GUARDRAILS = Counter("wonrouter_api_guardrails", "Requests that a guardrail masked or refused", ["what"])
+GUARDRAIL_EVENTS_LOST = Counter("wonrouter_api_guardrail_events_lost", "Events that no database took in time")

@@ -12,8 +12,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from api import metrics
 from api.errors import surface_of
 from api.parts import Parts
+from api.seen import SEEN, Seen
 
-SEEN = "wonrouter.seen"
 _SURFACES = ("/api/v1", "/v1")
 _ENDPOINTS = {
     "/chat/completions": "chat",
@@ -25,24 +25,6 @@ _ENDPOINTS = {
 }
 
 log = structlog.get_logger()
-
-
-class Seen:
-    """What is known about a request, for its log line; routes fill it in."""
-
-    __slots__ = ("key", "model", "org", "request_id", "status")
-
-    def __init__(self) -> None:
-        self.request_id = ""
-        self.org = ""
-        self.key = ""
-        self.model = ""
-        self.status = 0
-
-
-def seen(scope: Any) -> Seen:
-    """The request's notes."""
-    return scope[SEEN]
 
 
 class Observed:
@@ -79,7 +61,19 @@ class Observed:
         try:
             await self.app(scope, receive, observed_send)
         finally:
+            self._audit(notes)
             self._count(scope, notes, time.perf_counter() - began)
+
+    def _audit(self, notes: Seen) -> None:
+        note, org, key = self.parts.guardrail_log.note, notes.org, notes.key
+        if notes.word:
+            note(org, key, "", "word", "request", {})
+        elif notes.blocked:
+            note(org, key, "", "blocked", "request", notes.blocked)
+        elif notes.masked and notes.request_id:  # without an id it was refused for something else: nothing left
+            note(org, key, notes.request_id, "masked", "request", notes.masked)
+        if notes.answer:
+            note(org, key, notes.request_id, "masked", "answer", notes.answer)
 
     def _count(self, scope: Any, notes: Seen, seconds: float) -> None:
         path: str = scope["path"]

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api import guardrail_log
 from api.admission import Admission
 from api.auth import Identities
 from api.catalogue_cache import CatalogueCache
+from api.guardrail_log import GuardrailLog
 from api.guardrails import Guardrails
 from api.idempotency import Idempotency
 from api.last_used import LastUsed, Write
@@ -48,6 +50,8 @@ class Sources:
     """What the management API reads and changes by; without it there is none."""
     touch: Write | None = None
     """Writes down when keys were last used."""
+    audit: guardrail_log.Write | None = None
+    """Writes down what the guardrails did."""
 
 
 class Parts:
@@ -67,6 +71,7 @@ class Parts:
         self.last_used = None if sources.touch is None else LastUsed(sources.touch)
         noted = None if self.last_used is None else self.last_used.note
         self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
+        self.guardrail_log = GuardrailLog(sources.audit)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
         self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.guardrails = Guardrails(sources.words)
@@ -83,6 +88,7 @@ class Parts:
         self.relay.start()
         if self.last_used is not None:
             self.last_used.start()
+        self.guardrail_log.start()
         await self.catalogue.start()
         self.health.start()
         if not await self.subscription.start(START_PATIENCE_S):
@@ -98,6 +104,7 @@ class Parts:
         await self.redis.aclose()
         if self.last_used is not None:
             await self.last_used.aclose()
+        await self.guardrail_log.aclose()
         await self.sources.aclose()
 
     def require_ears(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.parts import Sources
 from api.sources import SourceAway
 from gateway import receipts
-from gateway.accounts import words
+from gateway.accounts import guardrail_events, words
+from gateway.accounts.guardrail_events import Event
 from gateway.accounts.identity import Identity
 from gateway.accounts.store import IdentityStore
 from gateway.catalogue.snapshot import Snapshot
@@ -45,6 +46,7 @@ class PostgresSources:
             aclose=self._engine.dispose,
             engine=self._engine,
             touch=self.touch,
+            audit=self.audit,
         )
 
     async def by_hash(self, sha256: bytes) -> Identity | None:
@@ -54,6 +56,14 @@ class PostgresSources:
     async def touch(self, used: dict[str, int]) -> None:
         """See ``LastUsed``."""
         await _or_away(self._store.touch_last_used(used))
+
+    async def audit(self, events: Sequence[Event]) -> None:
+        """See ``GuardrailLog``."""
+        await _or_away(self._audit(events))
+
+    async def _audit(self, events: Sequence[Event]) -> None:
+        async with self._engine.begin() as connection:
+            await connection.run_sync(guardrail_events.write, events)
 
     async def window_epoch(self) -> str:
         """See ``EpochLoader``."""

@@ -23,6 +23,7 @@ from gateway.wire.event import (
 )
 from gateway.wire.job import Job
 from workers import estimate
+from workers.masking import masking_of
 from workers.metering import NOTHING, Bill, bill, split
 from workers.providers.base import Delta, Warned
 from workers.share import Share, each, used, uses
@@ -55,6 +56,8 @@ class Call:
         """Who has put what into the answer, in order."""
         self.delivered = 0
         """Content-bearing deltas that went out."""
+        self.masking = masking_of(job, self.fields)
+        """Masks the answer; None where that is not wanted."""
         self.warnings: list[Warned] = []
         self.first_ms: int | None = None
         self.seq = 0
@@ -106,6 +109,14 @@ class Call:
             self.shares[-1].sent(event)
             if self.first_ms is None:
                 self.first_ms = self.since_admission_ms()
+
+    def told(self) -> list[Warned]:
+        """Every warning for the client."""
+        return self.warnings if self.masking is None else [*self.warnings, *self.masking.warnings()]
+
+    def masked(self) -> dict[str, int]:
+        """How many of each kind of personal data were masked in the answer."""
+        return {} if self.masking is None else self.masking.found()
 
     def input_estimate(self) -> int:
         """Input tokens, where no provider said how many: never above what was used."""

@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 
+from gateway.guardrails.body import OFF_LOOP_BYTES
 from gateway.wire.event import Tokens
 from gateway.wire.frame import Final
 from workers import estimate, faults
@@ -14,6 +15,7 @@ from workers.attempt import Asked, Attempt, limits_of
 from workers.call import Call
 from workers.caps import cap_to_send
 from workers.ended import Ended
+from workers.masking import AnswerMasking
 from workers.opening import Opening, Spoken
 from workers.providers.base import Delta, Event, Extra, ProviderFailure, Usage, Warned, Whole
 from workers.room import Room
@@ -115,10 +117,26 @@ async def _collect(call: Call, attempt: Attempt, events: list[Event]) -> Ended:
     tokens, _ = call.used()
     charge = call.bill(tokens)
     usage = usage_object(tokens, charge)
-    body = whole(fields, call.public_id, call.created, shown_model(call.job, share.model), usage, call.warnings)
+    if call.masking is not None:
+        fields = await _masked(call.masking, fields, raw)
+    body = whole(fields, call.public_id, call.created, shown_model(call.job, share.model), usage, call.told())
     headers = {"x-wonrouter-attempts": attempts_header(call.attempts)}
-    final = Final(200, body, headers=headers, charged=charge.micro > 0)
+    final = Final(200, body, headers=headers, charged=charge.micro > 0, masked=call.masked())
     return Ended("complete", final, finish_reason=_first_finish(raw), charge=charge)
+
+
+async def _masked(masking: AnswerMasking, fields: dict[str, object], choices: bytes) -> dict[str, object]:
+    """The answer's fields, masked. A long one is masked in a thread: other calls go on meanwhile."""
+
+    def work() -> dict[str, object]:
+        opened = {name: _opened(value) for name, value in fields.items() if name != "choices"}
+        return {**masking.extra(opened), "choices": masking.whole(msgspec.json.decode(choices))}
+
+    return await asyncio.to_thread(work) if len(choices) > OFF_LOOP_BYTES else work()
+
+
+def _opened(value: object) -> object:
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
 
 
 class _FinishOnly(msgspec.Struct):

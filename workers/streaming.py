@@ -75,6 +75,7 @@ class _Stream:
         while True:
             text = self._write(events)
             if attempt.done:
+                text += self._held_back()
                 self._count_whole(call.shares[-1])
                 attempt.ended("ok", billed=True)
                 return self._end(text, None)
@@ -104,7 +105,8 @@ class _Stream:
             elif isinstance(event, Usage):
                 call.shares[-1].usage = event.tokens
             elif isinstance(event, Extra):
-                self._writer.extra(event.fields)
+                masking = call.masking
+                self._writer.extra(event.fields if masking is None else masking.extra(event.fields))
             elif isinstance(event, Warned) and event not in call.warnings:
                 call.warnings.append(event)
         return b"".join(parts)
@@ -119,12 +121,31 @@ class _Stream:
             if joined is None:
                 return b""
             event = joined
-        self._call.sent(event)
+        if self._call.masking is None:
+            self._call.sent(event)
+            return self._deliver(event)
+        shown, gone = self._call.masking.delta(event)
+        for counted in gone:
+            self._call.sent(counted)
+        return b"" if shown is None else self._deliver(shown)
+
+    def _deliver(self, event: Delta) -> bytes:
         self._delivered.add(event.delta)
         return self._writer.delta(event)
 
+    def _held_back(self) -> bytes:
+        """The answer ends: what the masking held back goes out."""
+        if self._call.masking is None:
+            return b""
+        rest, gone = self._call.masking.rest()
+        for counted in gone:
+            self._call.sent(counted)
+        return b"".join(map(self._deliver, rest))
+
     async def _go_on(self, candidate: Candidate, failure: ProviderFailure) -> Spoken | Ended | None:
         """Somebody who goes on, the end where nothing is left to say, or None: the answer stays broken."""
+        if self._call.masking is not None:
+            self._call.masking.cut()
         step = self._plan.broke(candidate, failure, self._loop.time()) if self._delivered.continuable else None
         if step is None:
             return None
@@ -166,10 +187,12 @@ class _Stream:
 
     def _end(self, text: bytes, finish: str | None) -> Ended:
         call = self._call
+        text += self._held_back()
         tokens, _ = call.used()
         charge = call.bill(tokens)
-        tail = self._writer.tail(usage_object(tokens, charge), call.warnings, call.attempts, finish)
-        final = Final(200, text + tail, "text/event-stream", charged=charge.micro > 0)
+        warnings, masked = call.told(), call.masked()
+        tail = self._writer.tail(usage_object(tokens, charge), warnings, call.attempts, finish)
+        final = Final(200, text + tail, "text/event-stream", charged=charge.micro > 0, masked=masked)
         return Ended("complete", final, finish_reason=finish or self._writer.finish_reason(), charge=charge)
 
 

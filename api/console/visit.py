@@ -18,7 +18,7 @@ from api.console import BASE
 from api.console.wording import DEFAULT, LANGS, Lang
 from api.manage.desk import Desk
 from api.manage.door import Guard, address_of
-from api.observed import seen
+from api.seen import seen
 from api.sessions import LONGEST_TOKEN, header, token_of
 from gateway.accounts import roles, sessions
 from gateway.accounts.access import Looker

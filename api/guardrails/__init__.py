@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from api import metrics
+from api.seen import Seen
 from api.sources import SourceAway, WordsLoader
 from gateway.accounts.identity import Identity
 from gateway.errors import InternalError, ServiceUnavailable
@@ -41,8 +42,10 @@ class Guardrails:
         self._lists: OrderedDict[str, tuple[int, WordList]] = OrderedDict()
         self._loading = asyncio.Lock()
 
-    async def check(self, identity: Identity, raw: bytes) -> bytes:
+    async def check(self, identity: Identity, raw: bytes, notes: Seen) -> bytes:
         """The client's JSON as it may leave this process; the same object where nothing was masked.
+
+        What was done is left in the request's ``notes``, for the organisation's audit.
 
         Raises ``ForbiddenContent`` (a word, or a kind of personal data that the organisation blocks) and
         ``ServiceUnavailable`` (the word list cannot be had).
@@ -56,6 +59,7 @@ class Guardrails:
                 checked = _check(raw, policy, words)
         except Refused as refused:
             metrics.GUARDRAILS.labels("word" if refused.word else "blocked").inc()
+            notes.word, notes.blocked = refused.word is not None, dict.fromkeys(refused.kinds, 1)
             log.info(
                 "guardrail_refused",
                 org=identity.org_id,
@@ -68,6 +72,7 @@ class Guardrails:
         if not checked.changed:
             return raw
         metrics.GUARDRAILS.labels("masked").inc()
+        notes.add("masked", checked.kinds())
         log.info("guardrail_masked", org=identity.org_id, key=identity.key_id, kinds=checked.kinds())
         return _encoder.encode(checked.body)
 

@@ -11,7 +11,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from api.manage.desk import Desk
-from api.observed import seen
+from api.seen import seen
 from api.sessions import check_csrf, check_json, header, token_of
 from gateway.accounts import roles, sessions
 from gateway.accounts.access import Looker

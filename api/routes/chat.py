@@ -14,10 +14,10 @@ from api.answer import Answer
 from api.choosing import Choosing, routing_of
 from api.dialects import chat
 from api.errors import surface_of
-from api.observed import seen
 from api.parts import Parts
 from api.rate_headers import rate_headers
 from api.routes import BASES
+from api.seen import seen
 from gateway.accounts.identity import Identity
 from gateway.accounts.subjects import LONGEST_USER
 from gateway.catalogue.auto import Condition
@@ -53,7 +53,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
 
         body = chat.parse(raw, parts.settings.max_json_depth)
 
-        raw = await parts.guardrails.check(identity, raw)
+        raw = await parts.guardrails.check(identity, raw, notes)
 
         snapshot = parts.catalogue.snapshot
         title = title_of(request.scope["headers"])

@@ -13,12 +13,12 @@ from api.admission import Call
 from api.dialects import chat, completions
 from api.errors import Headers, surface_of
 from api.merged import Merged
-from api.observed import seen
 from api.parts import Parts
 from api.rate_headers import rate_headers
 from api.reply import Reply
 from api.routes import BASES
 from api.routes.chat import make_call, title_of
+from api.seen import seen
 from gateway.accounts.identity import Identity
 from gateway.credit.admission import Once
 
@@ -53,7 +53,7 @@ async def _answer(
     calls: list[Call] = []
     why = ""
     for raw in wanted.bodies:
-        checked = await parts.guardrails.check(identity, raw)
+        checked = await parts.guardrails.check(identity, raw, notes)
         body = chat.parse(checked, depth)
         call, why = make_call(snapshot, identity, surface, body, checked, title, parts.health.now())
         calls.append(msgspec.structs.replace(call, endpoint="completions"))

@@ -9,9 +9,9 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from api.errors import surface_of
-from api.observed import seen
 from api.parts import Parts
 from api.routes import BASES
+from api.seen import seen
 from gateway.accounts.identity import Identity
 from gateway.catalogue.model import NoPrice, NoRate, UnknownModel
 from gateway.errors import ModelNotFound, ServiceUnavailable

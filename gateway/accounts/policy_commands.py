@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
+import msgspec
 
 from gateway.accounts import links, mail, members, organisations, people, personal_data, words
 from gateway.accounts.change import OPERATOR, changing
@@ -19,6 +20,7 @@ from gateway.guardrails.trial import LONGEST_TRIAL, try_text
 from gateway.guardrails.words import WordList
 
 ROLE = click.Choice(["owner", "member", "finance"])
+_json = msgspec.json.Encoder()
 OUTCOMES = {"passes": "passes as it is", "masked": "leaves masked", "refused": "is refused"}
 ORG = click.argument("organisation", metavar="ORG")
 
@@ -180,18 +182,26 @@ def pii_list(organisation: str, *, as_json: bool) -> None:
         show(found, as_json=True)
     else:
         show_all(found.kinds, ["kind", "action", "label"], as_json=False)
+        click.echo(f"answers: {'masked' if found.mask_output else 'not masked'}")
 
 
 @pii.command("set")
 @ORG
-@click.argument("kind")
-@click.argument("action", type=click.Choice(["mask", "block", "off"]))
+@click.argument("kind", required=False)
+@click.argument("action", type=click.Choice(["mask", "block", "off"]), required=False)
+@click.option("--output/--no-output", default=None, help="Whether answers are masked too.")
 @AS_JSON
-def pii_set(organisation: str, kind: str, action: str, *, as_json: bool) -> None:
-    """Mask, block or let through one kind. Registration and passport numbers cannot be let through."""
+def pii_set(organisation: str, kind: str | None, action: str | None, *, output: bool | None, as_json: bool) -> None:
+    """Mask, block or let through one kind, or mask answers. Registration and passport numbers cannot be let through."""
+    if (kind is None) != (action is None) or (kind is None and output is None):
+        raise click.UsageError("give KIND and ACTION, or --output or --no-output")
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         org = organisations.find(change.connection, organisation).id
-        found = personal_data.update(change, org, {kind: action})
+        kinds = {kind: action} if kind is not None and action is not None else {}
+        found = personal_data.update(change, org, kinds, mask_output=output)
+    if kind is None:
+        click.echo(_json.encode(found).decode() if as_json else f"answers are {'' if output else 'not '}masked")
+        return
     changed = next(policy for policy in found.kinds if policy.kind == kind)
     show(changed, as_json=as_json)
 

@@ -75,6 +75,10 @@ class StreamMasker:
         """The stream is over: returns the rest."""
         return self._advance(last=True)
 
+    def drop(self) -> None:
+        """Forgets what is held back: it was not sent, and the text goes on from what was."""
+        self._held = ""
+
     def _harmless(self, piece: str) -> bool:
         """Whether nothing in the piece can be or begin a match: most pieces of most answers."""
         if self._json or self._plan.email or self._in_data:

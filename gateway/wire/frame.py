@@ -40,7 +40,7 @@ class Final(msgspec.Struct, frozen=True, array_like=True):
     tail of the stream (last chunks and ``[DONE]``). For a failure ``body`` is the error's JSON, which the relay sends
     as an HTTP error or, when the stream has begun, as an SSE error event. ``source`` is ``provider`` where a provider's
     own answer is passed through; ``headers`` go out with the answer if it has not begun. ``charged`` tells the
-    relay that a retry would be paid twice.
+    relay that a retry would be paid twice. ``masked``: how many of each kind of personal data were masked in it.
     """
 
     status: int
@@ -49,6 +49,7 @@ class Final(msgspec.Struct, frozen=True, array_like=True):
     source: Literal["gateway", "provider"] = "gateway"
     headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     charged: bool = False
+    masked: dict[str, int] = msgspec.field(default_factory=dict[str, int])
 
 
 class Control(msgspec.Struct, frozen=True, array_like=True):

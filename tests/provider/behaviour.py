@@ -12,6 +12,10 @@ and is taken, later ones winning, from
 4. the header `x-mock`, for direct callers.
 """
 
+import base64
+import json
+from functools import lru_cache
+
 import msgspec
 
 
@@ -26,6 +30,9 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Wait between two tokens; a JSON answer waits for all of them. 0: as fast as the socket takes them."""
     burst: int = 1
     """Tokens that leave in one write. With `delay=0` a larger burst is what a provider's own buffering looks like."""
+    say: str = ""
+    """The answer's text instead of the numbered tokens: base64 (URL-safe) of a JSON array of strings, one for each
+    token. `saying` writes it. The arguments of a tool call, too, if a tool is called."""
     pad: int = 0
     """Extra bytes in every token, for big bodies."""
     error: int = 0
@@ -109,6 +116,17 @@ def parse_behaviour(text: str, base: Behaviour = DEFAULT) -> Behaviour:
             raise ValueError(f"unknown behaviour {name!r}")
         changes[name] = _value(kind, value)
     return msgspec.structs.replace(base, **changes) if changes else base
+
+
+def saying(*pieces: str) -> str:
+    """The pair that makes the mock answer with these tokens."""
+    return "say=" + base64.urlsafe_b64encode(json.dumps(pieces).encode()).decode()
+
+
+@lru_cache(maxsize=1024)
+def said(say: str) -> list[str]:
+    """The tokens that `saying` wrote."""
+    return json.loads(base64.urlsafe_b64decode(say))
 
 
 def _value(kind: type, text: str) -> int | float | bool | str:

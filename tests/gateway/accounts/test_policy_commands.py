@@ -77,6 +77,10 @@ def test_personal_data_is_listed_and_set(run: Run, org: Organisation) -> None:
     listed = {k["kind"]: k["action"] for k in answer(run("pii", "list", org.id, "--json"))["kinds"]}
     assert (listed["mobile"], listed["passport"], listed["email"]) == ("block", "mask", "off")
     assert "휴대전화번호" in run("pii", "list", org.id).output
+    assert answer(run("pii", "set", org.id, "--output", "--json"))["mask_output"] is True
+    assert "answers: masked" in run("pii", "list", org.id).output
+    assert "not masked" in run("pii", "set", org.id, "--no-output").output
+    assert run("pii", "set", org.id, "mobile").exit_code == run("pii", "set", org.id).exit_code == 2
     refused = run("pii", "set", org.id, "passport", "off")
     assert refused.exit_code == 1 and "mask or block" in refused.output
 

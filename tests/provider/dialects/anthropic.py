@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from tests.provider.behaviour import DEFAULT, Behaviour
-from tests.provider.dialects.openai import answer_text, token_text
+from tests.provider.dialects.openai import answer_text, spoken
 from tests.provider.plan import Choose, Plan, Request
 
 SIGNATURE = base64.b64encode(b"signed by the mock").decode()
@@ -127,7 +127,8 @@ class _Answer:
         self.blocks: list[dict[str, Any]] = []
         if behaviour.think:
             self._add({"type": "thinking", "thinking": "", "signature": ""})
-            wanted += [(0, {"type": "thinking_delta", "thinking": f"t{i} "}) for i in range(behaviour.think)]
+            thoughts = spoken(behaviour) if behaviour.say else [f"t{i} " for i in range(behaviour.think)]
+            wanted += [(0, {"type": "thinking_delta", "thinking": thought}) for thought in thoughts]
         if tool:
             for number in range(behaviour.calls):
                 name = f"toolu_{response_id[4:]}_{number}"
@@ -137,9 +138,7 @@ class _Answer:
             at = self._add({"type": "text", "text": ""})
             last = body["messages"][-1]
             start = (len(_text(last["content"])) + 3) // 4 if last["role"] == "assistant" else 0
-            texts = (
-                fragments if behaviour.echo else [token_text(i, behaviour.pad) for i in range(start, behaviour.tokens)]
-            )
+            texts = fragments if behaviour.echo else spoken(behaviour)[0 if behaviour.say else start :]
             wanted += [(at, {"type": "text_delta", "text": text}) for text in texts]
         self.pieces = wanted[: body["max_tokens"]]
         natural = "max_tokens" if len(self.pieces) < len(wanted) else "tool_use" if tool else "end_turn"

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from tests.provider.behaviour import DEFAULT, Behaviour
-from tests.provider.dialects.openai import token_text
+from tests.provider.dialects.openai import spoken
 from tests.provider.plan import Choose, Plan, Request
 
 SIGNATURE = base64.b64encode(b"signed by \xff\xfe the mock").decode()
@@ -108,7 +108,7 @@ class _Answer:
             said = json.dumps({"echo": _text(body["contents"][-1]["parts"])}, ensure_ascii=False)
             parts = [{"text": said[i : i + 8]} for i in range(0, len(said), 8)]
         else:
-            parts = [{"text": token_text(i, behaviour.pad)} for i in range(behaviour.tokens)]
+            parts = [{"text": text} for text in spoken(behaviour)]
         wanted: list[dict[str, Any]] = [*thoughts, *parts]
         self.parts = wanted[: config.get("maxOutputTokens", len(wanted))]
         picture = {"inlineData": {"mimeType": "image/png", "data": PICTURE}, "thoughtSignature": SIGNATURE}

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from tests.provider.behaviour import DEFAULT, Behaviour
+from tests.provider.behaviour import DEFAULT, Behaviour, said
 from tests.provider.dialects.flavours import flavoured
 from tests.provider.plan import Choose, Plan, Request
 
@@ -107,6 +107,13 @@ def token_text(index: int, pad: int = 0) -> str:
     return "".join(chr(97 + digit) for digit in (*divmod(high, 26), low)) + " " + "x" * pad
 
 
+def spoken(behaviour: Behaviour) -> list[str]:
+    """The texts of the answer's tokens, as one dialect after the other sends them."""
+    if behaviour.say:
+        return said(behaviour.say)
+    return [token_text(i, behaviour.pad) for i in range(behaviour.tokens)]
+
+
 @lru_cache(maxsize=64)
 def answer_text(tokens: int, pad: int = 0) -> str:
     """The whole text of an answer of `tokens` tokens: what a client must have received, complete and in order."""
@@ -166,6 +173,8 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
     caps = [cap for cap in (chat.max_tokens, chat.max_completion_tokens) if cap is not None]
     tool = behaviour.tool or _demanded_tool(chat)
     fragments = _fragments(_last_text(chat)) if tool or behaviour.echo else []
+    if behaviour.say and not tool:
+        fragments = spoken(behaviour)
     start = 0 if fragments else _start(behaviour, chat)
     wanted = len(fragments) if fragments else max(0, behaviour.tokens - start)
     tokens = max(0, min([wanted, *caps]))
