@@ -39,6 +39,12 @@ def migrate(*, as_json: bool) -> None:
 
 
 commands = [
-    migrate, org, key, person, deployments,
-    *policy_commands.commands, *alert_commands.commands, *privacy_commands.commands,
-]  # fmt: skip
+    migrate,
+    org,
+    key,
+    person,
+    deployments,
+    *policy_commands.commands,
+    *alert_commands.commands,
+    *privacy_commands.commands,
+]

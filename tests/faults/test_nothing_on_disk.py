@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.faults.conftest import Scene, every_table_text
 from tests.faults.load import Ask, load
 from tests.operating import UPSTREAM_KEY
+from tests.provider.behaviour import saying
 
 TITLE = f"title{secrets.token_hex(8)}"
 """Sent as `X-Title`, which is kept with the usage."""
@@ -35,6 +36,14 @@ def _files_with(folders: list[Path], secret: str) -> list[str]:
 
 def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene) -> None:
     marker = f"planted{secrets.token_hex(16)}"
+    number = f"901010-1{secrets.randbelow(10**6):06d}"
+    name = f"planted_{secrets.token_hex(12)}"
+    word = f"금지{secrets.token_hex(8)}"
+    organisation = scene.organisation
+    scene.installation.run("pii", "set", organisation, "email", "block", "--output")
+    scene.installation.run("words", "add", organisation, word)
+    named = {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+    who = {"user": name, "safety_identifier": name, "metadata": {name: name, "n": number}}
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     asks = [
         Ask(True, 30, "delay=10ms", text=marker),
@@ -46,6 +55,16 @@ def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene
         Ask(True, 10, "tool=look", text=marker, options={"tools": [tool]}),
         Ask(False, 10, "", text=marker, options={"temperature": marker}),
         Ask(False, 10, "", text=marker, model=f"openai/{marker[:8]}"),
+        Ask(True, 30, "delay=1ms", text=f"{marker} {number}", options=who),
+        Ask(False, 10, "", text=f"{marker} {number}", options=who),
+        Ask(True, 10, f"tool={name}", text=f"{marker} {number}", options={"tools": [named]}),
+        Ask(False, 10, f"error=400 {saying(marker, number)}", text=f"{marker} {number}"),
+        Ask(False, 10, f"unknown_{name}=1", text=marker),  # the mock's refusal repeats it
+        Ask(True, 10, f"cut=5 {saying(*(marker + number))}", text=marker),
+        Ask(False, 10, "", text=f"{marker} {name}@example.com"),
+        Ask(False, 10, "", text=f"{marker} {word}"),
+        Ask(False, 10, "", text=marker, options={"messages": [{"role": marker, "content": number}]}),
+        Ask(False, 10, "", text=marker, options={"tools": name}),
     ]
     with load(scene.url, scene.key, asks, 18) as running:
         running.wait_for_outcomes(60)
@@ -62,6 +81,12 @@ def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene
     titles = _files_with(folders, TITLE)
     assert titles and every_table_text(database_url, TITLE), "what may be stored is found: the search works"
     secret_part = scene.key.rpartition("_")[2]
-    for what, secret in (("prompt", marker), ("customer key", secret_part), ("provider key", UPSTREAM_KEY)):
+    planted = [("prompt", marker), ("customer key", secret_part), ("provider key", UPSTREAM_KEY)]
+    planted += [("registration number", number), ("end user, metadata, name of a tool, address", name)]
+    assert every_table_text(database_url, word), "the list of words is kept; what holds one is not"
+    assert "public.guardrail_event" in every_table_text(database_url, "resident_number"), (
+        "what was masked is in the audit, by kind"
+    )
+    for what, secret in planted:
         assert _files_with(folders, secret) == [], what
         assert every_table_text(database_url, secret) == [], what

@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-
 from gateway.errors import InvalidRequest
 from gateway.guardrails.words import MAX_LENGTH, MAX_WORDS, WordList
 
@@ -92,3 +91,20 @@ def test_finds_any_of_ten_thousand() -> None:
 def test_refuses_lists_past_the_limits(words: list[str]) -> None:
     with pytest.raises(InvalidRequest):
         WordList.compile(words)
+
+
+def test_a_text_full_of_beginnings_is_searched_as_exactly() -> None:
+    words = WordList.compile(["가나다라", "가나 다", "기밀", "secret"])
+    assert words.find("가나" * 500) is None
+    assert words.find("가나" * 500 + "다라") == "가나다라"
+    assert words.find("가나" * 500 + " 가 나 다") == "가나 다"
+    assert words.every("가나" * 500 + "다라 secret 기 밀") == ["가나다라", "secret", "기밀"]
+
+
+@pytest.mark.parametrize("before", ["", "x", "😀", "\ud800", "가", "x😀"])
+@pytest.mark.parametrize("after", ["", "y", "😀", "힣힣"])
+def test_a_word_is_found_at_every_place(before: str, after: str) -> None:
+    words = WordList.compile(["기밀", "대외비", "기밀문서"])
+    for count in range(4):
+        assert words.find(before * count + "기밀" + after) == "기밀"
+        assert words.find(before * count + "기" + after) is None

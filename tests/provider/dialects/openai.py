@@ -172,12 +172,11 @@ def _last_text(chat: ChatRequest) -> str:
 def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
     caps = [cap for cap in (chat.max_tokens, chat.max_completion_tokens) if cap is not None]
     tool = behaviour.tool or _demanded_tool(chat)
-    fragments = _fragments(_last_text(chat)) if tool else []
-    texts = spoken(behaviour) if behaviour.say else []
-    if behaviour.echo and not tool:
-        texts = _fragments(_last_text(chat))
-    start = 0 if tool or texts else _start(behaviour, chat)
-    wanted = len(fragments) if tool else len(texts) or max(0, behaviour.tokens - start)
+    fragments = _fragments(_last_text(chat)) if tool or behaviour.echo else []
+    if behaviour.say and not tool:
+        fragments = spoken(behaviour)
+    start = 0 if fragments else _start(behaviour, chat)
+    wanted = len(fragments) if fragments else max(0, behaviour.tokens - start)
     tokens = max(0, min([wanted, *caps]))
     finish = "tool_calls" if tool else "stop"
     writing = _Writing(
@@ -191,7 +190,6 @@ def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
         fragments=fragments[:tokens],
         pad=behaviour.pad,
         start=start,
-        say=[json.dumps(text, ensure_ascii=False)[1:-1] for text in texts],
     )
     prompt = prompt_tokens(chat)
     usage = _usage(behaviour, prompt, tokens * writing.n) if behaviour.usage else ""
@@ -264,10 +262,6 @@ class _Writing(msgspec.Struct):
     fragments: list[str]
     pad: int
     start: int = 0
-    say: list[str] = []
-
-    def _token(self, number: int) -> str:
-        return self.say[number] if self.say else token_text(self.start + number, self.pad)
 
     def _opening(self, kind: str) -> str:
         return (
@@ -302,8 +296,11 @@ class _Writing(msgspec.Struct):
             before = ',"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
             texts = [json.dumps(fragment, ensure_ascii=False) for fragment in self.fragments]
             return lambda i: f"{opening}{i % self.n}{before}{texts[i // self.n]}}}}}]{closing}".encode()
-        n, token, before = self.n, self._token, ',"delta":{"content":"'
-        return lambda i: f'{opening}{i % n}{before}{token(i // n)}"{closing}'.encode()
+        if self.fragments:
+            before, quoted = ',"delta":{"content":', [json.dumps(text, ensure_ascii=False) for text in self.fragments]
+            return lambda i: f"{opening}{i % self.n}{before}{quoted[i // self.n]}{closing}".encode()
+        n, pad, start, before = self.n, self.pad, self.start, ',"delta":{"content":"'
+        return lambda i: f'{opening}{i % n}{before}{token_text(start + i // n, pad)}"{closing}'.encode()
 
     def tail(self, asked: bool, usage: str) -> bytes:
         """Finish chunks, the usage where it was asked for."""
@@ -324,8 +321,8 @@ class _Writing(msgspec.Struct):
             function = f'"function":{{"name":{json.dumps(self.tool)},"arguments":{arguments}}}}}'
             content = f'"content":null,"tool_calls":[{call},{function}]'
         else:
-            texts = map(self._token, range(self.tokens))
-            content = f'"content":"{"".join(texts)}"'
+            texts = self.fragments or [token_text(self.start + i, self.pad) for i in range(self.tokens)]
+            content = f'"content":{json.dumps("".join(texts), ensure_ascii=False)}'
         message = f'"message":{{"role":"assistant",{content},"refusal":null,"annotations":[]}}'
         choices = ",".join(
             f'{{"index":{c},{message},"logprobs":null,"finish_reason":"{self.finish}"}}' for c in range(self.n)
