@@ -37,6 +37,12 @@ personal_data.write        a - - a
 access_log.read            a - - a
 subject.export             a - - a
 subject.erase              a - - a
+invoice.read               a - a a
+export.read                a - a a
+export.write               a - a a
+billing_profile.read       a - a a
+billing_profile.write      a - - a
+installation.finance       - - - a
 """
 EXPECTED: dict[tuple[str, str], str | None] = {
     (line.split()[0], role): {"a": "all", "o": "own", "-": None}[cell]
