@@ -91,7 +91,8 @@ def test_a_model_sold_below_what_its_provider_charges_is_named(books: Books) -> 
 
 
 @pytest.mark.parametrize(
-    "usd", [{"input_usd": "1"}, {"input_usd": "-1", "output_usd": "1"}, {"input_usd": "0.0000001", "output_usd": "1"}]
+    "usd",
+    [{"input_usd": "1"}, {"input_usd": "-1", "output_usd": "1"}, {"input_usd": "0.0000001", "output_usd": "1"}],
 )
 def test_a_price_that_is_none_is_refused(books: Books, usd: dict[str, str]) -> None:
     with pytest.raises(costs.CostError):
