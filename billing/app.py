@@ -21,12 +21,15 @@ from kombu.entity import Queue
 from sqlalchemy import Engine, text
 
 import gateway.redis
-from billing import fx, metrics, serving
+from billing import fx, metrics
+from billing.alerts import delivery
+from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
 from billing.tasks import claims
 from billing.tasks.runner import Runner
+from gateway import probes
 from gateway.business_days import is_business_day
 from gateway.db import connect
 from gateway.finance.costs import below_cost
@@ -45,6 +48,8 @@ FIRST_RATE_HOUR = 11
 """Before 11:00 in Seoul the source has no rate for the day."""
 TASKS_END_S = 5.0
 """A step of the close ends within this; a long export is begun anew by the next process."""
+TELLER_END_S = 1.0
+"""A delivery that is cut off is made again; nobody waits for a customer's receiver."""
 LOOP_END_S = 20.0
 """A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
 
@@ -108,7 +113,7 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
 
 
 def keep_house(engine: Engine) -> None:
-    """Makes the coming months' partitions, and forgets outbox rows applied long ago."""
+    """Makes the coming months' partitions, and forgets outbox rows and deliveries of long ago."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -122,6 +127,7 @@ def keep_house(engine: Engine) -> None:
         connection.execute(
             text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
         )
+        delivery.forget_old(connection)
 
 
 def look_after_rates(engine: Engine, redis: Any, settings: Settings, now: dt.datetime | None = None) -> None:
@@ -159,11 +165,9 @@ def run(settings: Settings) -> int:
         gateway.redis.connect(settings.redis_url),
     )
     tasks.start()
-    server = (
-        serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
-        if settings.metrics_port
-        else None
-    )
+    teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
+    teller.start()
+    health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [])
     app = billing_app(settings.redis_url)
     add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60), settings)
     try:
@@ -172,9 +176,11 @@ def run(settings: Settings) -> int:
     finally:
         loop.stop()
         tasks.stop(TASKS_END_S)
+        teller.stop()
         loop.join(LOOP_END_S)
-        if server is not None:
-            server.shutdown()
+        teller.join(TELLER_END_S)
+        if health is not None:
+            health.stop()
         engine.dispose()
     return code
 

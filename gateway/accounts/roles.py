@@ -21,6 +21,7 @@ Action = Literal[
     "key.read", "key.write",
     "member.read", "member.write",
     "usage.read", "credit.read", "topup.read", "topup.write",
+    "alerts.read", "alerts.write",
     "audit.read",
     "words.read", "words.write", "personal_data.read", "personal_data.write",
     "access_log.read", "subject.export", "subject.erase",
@@ -51,6 +52,9 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "topup.read": _MONEY,
     # money that has really come in: only who runs the installation can know
     "topup.write": _OPERATOR,
+    # the log names the addresses that were written to
+    "alerts.read": _MONEY,
+    "alerts.write": _OWNER,
     "audit.read": _OWNER,
     "words.read": _OWNER,
     "words.write": _OWNER,

@@ -32,6 +32,8 @@ organisation = sa.Table(
     sa.Column("rpm", sa.Integer),
     sa.Column("concurrency", sa.Integer),
     sa.Column("tpm", sa.Integer),
+    # limits by model; gateway.accounts.model_limits names the shape
+    sa.Column("model_limits", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     # raised with every change that admission must see; the window compares it
     sa.Column("version", sa.BigInteger, nullable=False, server_default=_ONE),
     sa.Column("state", sa.Text, nullable=False, server_default="active"),
@@ -100,6 +102,8 @@ api_key = sa.Table(
     sa.Column("limit_won", LIMIT_WON),
     sa.Column("rpm", sa.Integer),
     sa.Column("concurrency", sa.Integer),
+    sa.Column("tpm", sa.Integer),
+    sa.Column("model_limits", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     # NULL = every model
     sa.Column("models", ARRAY(sa.Text)),
     sa.Column("expires_at", MOMENT),
@@ -112,7 +116,7 @@ api_key = sa.Table(
     sa.CheckConstraint("octet_length(hash) = 32", name="hash"),
     sa.CheckConstraint("(previous_hash IS NULL) = (previous_until IS NULL)", name="previous"),
     sa.CheckConstraint(f"limit_won BETWEEN 0 AND {MOST_WON}", name="limit_won"),
-    *_limits("rpm", "concurrency"),
+    *_limits("rpm", "concurrency", "tpm"),
     sa.Index("ix_api_key_org", "org", "created_at"),
 )
 
