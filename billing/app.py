@@ -27,10 +27,13 @@ from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
+from billing.tasks import claims
+from billing.tasks.runner import Runner
 from gateway import probes
 from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
+from gateway.finance.costs import below_cost
 from gateway.settings import Settings
 from gateway.wire import keys
 from gateway.wire.ids import SEOUL
@@ -44,6 +47,8 @@ OUTBOX_DAYS = 7
 TASK_THREADS = 2
 FIRST_RATE_HOUR = 11
 """Before 11:00 in Seoul the source has no rate for the day."""
+TASKS_END_S = 5.0
+"""A step of the close ends within this; a long export is begun anew by the next process."""
 TELLER_END_S = 1.0
 """A delivery that is cut off is made again; nobody waits for a customer's receiver."""
 LOOP_END_S = 20.0
@@ -88,6 +93,11 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
         broken = {name: count for name, count in found.items() if count}
         if broken:
             log.error("invariants_broken", **broken)
+        with engine.connect() as connection:
+            cheap = below_cost(connection)
+        metrics.BELOW_COST.set(len(cheap))
+        if cheap:
+            log.error("sold_below_cost", models=[f"{one.model} ({one.provider})" for one in cheap])
 
     def housekeeping() -> None:
         keep_house(engine)
@@ -120,6 +130,7 @@ def keep_house(engine: Engine) -> None:
             ),
             {"ahead": MONTHS_AHEAD},
         )
+        claims.tidy(connection)
         connection.execute(
             text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
         )
@@ -155,6 +166,12 @@ def run(settings: Settings) -> int:
     redis = gateway.redis.connect(settings.redis_url)
     loop = Loop(redis, engine, settings)
     loop.start()
+    tasks = Runner(
+        engine,
+        gateway.redis.connect(settings.redis_url, reply_timeout_s=60),
+        gateway.redis.connect(settings.redis_url),
+    )
+    tasks.start()
     teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
     teller.start()
     health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [])
@@ -165,6 +182,7 @@ def run(settings: Settings) -> int:
             code = _consume(app)
     finally:
         loop.stop()
+        tasks.stop(TASKS_END_S)
         teller.stop()
         loop.join(LOOP_END_S)
         teller.join(TELLER_END_S)

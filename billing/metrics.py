@@ -28,6 +28,7 @@ INVARIANT = Gauge("wonrouter_invariant_violations", "Rows that break an invarian
 SETTLER = Gauge("wonrouter_settler", "1 where this process had the settler's lock at its last turn")
 TROUBLE = Counter("wonrouter_billing_retries_total", "Turns that ended because PostgreSQL or Redis was away")
 
+BELOW_COST = Gauge("wonrouter_models_below_cost", "Models whose price is below what a provider charges for them")
 ALERTS = Counter("wonrouter_alerts_raised_total", "Thresholds of limits that were passed")
 ALERT_TRIES = Counter("wonrouter_alert_tries_total", "Tries to deliver an alert", ["channel", "state"])
 

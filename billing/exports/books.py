@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import groupby
 from typing import IO, Any, Literal, cast
 
 from sqlalchemy import Connection, Engine, text
@@ -12,19 +14,22 @@ from billing.exports import settlement, tax_invoice, usage_detail
 from billing.exports.csv_file import csv_chunks
 from billing.exports.journal import JournalEntry, journal_csv
 from billing.exports.settlement import Billed, SettlementRow, settlement_rows
-from billing.exports.table import Column, Row
+from billing.exports.tax_amendments import Chain, select_chains
 from billing.exports.usage_detail import UsageRow
 from billing.exports.xlsx_file import write_xlsx
-from billing.invoices import content
-from billing.invoices.calendar import written_on
-from billing.invoices.document import document
-from billing.invoices.html import html
-from billing.invoices.invoice import Invoice, State
-from billing.invoices.month import read_month
-from billing.invoices.totals import Totals, compute
-from billing.parties import read_customer
 from gateway.db.tables.accounts import audit_log
+from gateway.finance.documents import SEEN_BY_CUSTOMERS
+from gateway.invoices import content
+from gateway.invoices.calendar import written_on
+from gateway.invoices.document import document
+from gateway.invoices.html import html
+from gateway.invoices.invoice import Invoice, State
+from gateway.invoices.month import read_lines, read_month
+from gateway.invoices.parties import read_customer
+from gateway.invoices.table import Column, Row
+from gateway.invoices.totals import ChargedLine, Totals, UsageLine, compute
 from gateway.wire import ids
+from gateway.wire.ids import SEOUL
 
 What = Literal["settlement", "usage", "tax-invoice", "journal", "invoice"]
 Format = Literal["xlsx", "csv", "pdf", "html"]
@@ -41,6 +46,7 @@ FETCHED = 2_000
 _DOCUMENTS = text("""
 SELECT DISTINCT ON (i.org) i.* FROM invoice i
 WHERE i.month = :month AND (CAST(:org AS uuid) IS NULL OR i.org = CAST(:org AS uuid))
+AND (CAST(:number AS text) IS NULL OR i.number = :number)
 ORDER BY i.org, (i.finalised_at IS NOT NULL) DESC, i.amendment DESC
 """)
 _UNCLOSED = text("""
@@ -55,6 +61,10 @@ SELECT u.admitted_at, u.job, u.key, u.title, u.user_hash, u.endpoint, u.asked, u
     greatest(1, jsonb_array_length(u.parts)) AS models, u.first_token_ms, u.duration_ms, u.org, k.name AS key_name
 FROM usage u LEFT JOIN api_key k ON k.id = u.key
 WHERE u.month = :month AND (CAST(:org AS uuid) IS NULL OR u.org = CAST(:org AS uuid)) ORDER BY u.job
+""")
+_FINAL = text("""
+SELECT i.* FROM invoice i WHERE i.month = :month AND (CAST(:org AS uuid) IS NULL OR i.org = CAST(:org AS uuid))
+AND i.finalised_at IS NOT NULL ORDER BY i.org, i.amendment
 """)
 # One voucher a day for all calls of an organisation: nobody books a million vouchers.
 _JOURNAL = text("""
@@ -88,8 +98,21 @@ def note(connection: Connection, what: What, month: str, org: str | None, form: 
     )
 
 
-def write(engine: Engine, what: What, month: str, org: str | None, form: Format, target: IO[bytes]) -> int:
-    """Writes one export into ``target`` and returns how many rows (documents) it has. Raises ``ExportError``."""
+def write(
+    engine: Engine,
+    what: What,
+    month: str,
+    org: str | None,
+    form: Format,
+    target: IO[bytes],
+    *,
+    number: str | None = None,
+    drafts: bool = True,
+) -> int:
+    """Writes one export into ``target`` and returns how many rows (documents) it has. Raises ``ExportError``.
+
+    ``number`` names the document where a month has several; without ``drafts`` only those that went out are shown.
+    """
     if form not in FORMATS[what]:
         raise ExportError(f"{what} comes as {' or '.join(FORMATS[what])}, not as {form}")
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -105,25 +128,31 @@ def write(engine: Engine, what: What, month: str, org: str | None, form: Format,
             case "tax-invoice":
                 raise ExportError("the upload sheet may need several files: ask tax_files for them")
             case "invoice":
-                return _document(target, form, documents(connection, month, org))
+                found = documents(connection, month, org, number)
+                return _document(target, form, [one for one in found if drafts or one.state in SEEN_BY_CUSTOMERS])
 
 
-def documents(connection: Connection, month: str, org: str | None) -> list[Invoice]:
+def documents(connection: Connection, month: str, org: str | None, number: str | None = None) -> list[Invoice]:
     """The month's documents as they stand, drafts included, by number."""
-    rows = connection.execute(_DOCUMENTS, {"month": month, "org": org})
-    found = [
-        content.invoice(
-            content.read(row.content), cast(State, row.state), row.issued_on, row.due_on, row.approval or ""
-        )
-        for row in rows
-    ]
+    rows = connection.execute(_DOCUMENTS, {"month": month, "org": org, "number": number})
+    found = [_invoice(row) for row in rows]
     return sorted(found, key=lambda invoice: (invoice.number is None, str(invoice.number), invoice.customer.name))
 
 
+def _invoice(row: Any) -> Invoice:
+    return content.invoice(
+        content.read(row.content), cast(State, row.state), row.issued_on, row.due_on, row.approval or ""
+    )  # fmt: skip
+
+
 def _settlement(connection: Connection, month: str, org: str | None) -> Iterator[SettlementRow]:
-    asked = {"month": month, "org": org}
+    asked = {"month": month, "org": org, "number": None}
     for row in connection.execute(_DOCUMENTS, asked).all():
         said = content.read(row.content)
+        if org is None:
+            said = dataclasses.replace(
+                said, totals=_with_cost(said.totals, read_lines(connection, str(row.org), month))
+            )
         party = said.customer.party
         billed = Billed(
             month=month, org=str(row.org), registration=party.registration, org_name=party.name,
@@ -133,6 +162,21 @@ def _settlement(connection: Connection, month: str, org: str | None) -> Iterator
     for unclosed in connection.execute(_UNCLOSED, asked).scalars().all():
         billed, totals = _open_month(connection, month, str(unclosed))
         yield from settlement_rows(billed, totals)
+
+
+def _with_cost(totals: Totals, lines: Iterable[UsageLine]) -> Totals:
+    """The sums of a document with what its lines cost us: no document says that, so the books are asked."""
+
+    def what(line: UsageLine) -> tuple[Any, ...]:
+        return line.key, line.app, line.provider, line.model, line.input_usd, line.output_usd, line.rate
+
+    known = {what(line): line for line in lines}
+    charged: list[ChargedLine] = []
+    for line in totals.lines:
+        found = known.get(what(line.usage))
+        costs = {"cost_usd": found and found.cost_usd, "cost_won": found and found.cost_won}
+        charged.append(dataclasses.replace(line, usage=dataclasses.replace(line.usage, **costs)))
+    return dataclasses.replace(totals, lines=tuple(charged))
 
 
 def _open_month(connection: Connection, month: str, org: str) -> tuple[Billed, Totals]:
@@ -200,13 +244,23 @@ def _chunks(target: IO[bytes], chunks: Iterator[bytes]) -> int:
 def tax_files(
     connection: Connection, month: str, org: str | None, template: bytes | None
 ) -> tuple[list[bytes], tax_invoice.Selection]:
-    """The upload sheets, as many as the tax office's limit per file asks for, and what was left out and why."""
-    chosen = tax_invoice.select(documents(connection, month, org))
-    return list(tax_invoice.upload_files(chosen.rows, template)), chosen
+    """The upload sheets, as many as the tax office's limit per file asks for, and what was left out and why.
+
+    Amended tax invoices come after the others, in sheets of their own.
+    """
+    chains: list[Chain] = []
+    rows = connection.execute(_FINAL, {"month": month, "org": org}).all()
+    for _, of_one in groupby(rows, key=lambda row: row.org):
+        months = list(of_one)
+        changed_on = months[-1].finalised_at.astimezone(SEOUL).date()
+        chains.append(Chain(tuple(map(_invoice, months)), changed_on))
+    chosen = select_chains(sorted(chains, key=lambda chain: str(chain.documents[-1].number)))
+    files = [sheet for rows in (chosen.rows, chosen.amended) for sheet in tax_invoice.upload_files(rows, template)]
+    return files, chosen
 
 
 def _document(target: IO[bytes], form: Format, invoices: Sequence[Invoice]) -> int:
-    from billing.invoices.pdf import pdf
+    from gateway.invoices.pdf import pdf
 
     if len(invoices) != 1:
         raise ExportError("there is no document for that month: draft it first" if not invoices else "say which --org")

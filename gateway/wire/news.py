@@ -10,13 +10,14 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["key", "org", "catalogue", "deployments", "words", "shut"]
+Kind = Literal["key", "org", "catalogue", "deployments", "words", "shut", "task"]
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
     """Something changed: the key or organisation with this id, or the catalogue or the deployments as a whole.
 
     ``shut``: the deployment with this id is not to be called now, for whoever thought that it was well.
+    ``task``: a task with this id waits for billing.
     """
 
     kind: Kind
