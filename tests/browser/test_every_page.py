@@ -20,9 +20,7 @@ def owner(site: Site) -> Person:
 
 @pytest.mark.parametrize("lang", ["ko", "en"])
 @pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
-def test_pages_are_accessible_and_fit(
-    opened: Open, owner: Person, axe: str, lang: str, width: int, dark: bool
-) -> None:
+def test_pages_are_accessible_and_fit(opened: Open, owner: Person, axe: str, lang: str, width: int, dark: bool) -> None:
     visitor = opened(lang=lang, width=width, dark=dark)
     visitor.go("/sign-in")
     issues = visitor.accessibility(axe)

@@ -29,7 +29,7 @@ def test_sign_in_make_a_key_call_with_it_and_see_the_cost_appear_by_itself(site:
             model="openai/gpt-4o", messages=[{"role": "user", "content": "안녕 [[mock tokens=20]]"}]
         )
     charged = Decimal(answer.usage.model_extra["cost_krw"])  # type: ignore[union-attr, index]
-    page.locator("td", has_text=f"{charged:f}원").first.wait_for()
+    page.locator("table.cards td.strong", has_text=f"{charged:f}원").wait_for()
     page.get_by_role("link", name=re.compile("호출 영수증$")).click()
     assert f"{charged:f}원" in page.inner_text(".amount.exact")
 

@@ -77,9 +77,7 @@ class Visitor:
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than the screen."""
-        return int(
-            self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        )
+        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
     def close(self) -> None:
         """Ends the browser context."""
