@@ -19,6 +19,7 @@ MADE_UP = {
     *(f"models.{name}" for name in ABILITIES), *(f"models.sort_{name}" for name in SORTS),
     *(f"outcome.{name}" for name in ("complete", "cancelled", "failed", "expired", "voided")),
     *(f"keys.{name}" for name in ("active", "deactivated", "deleted", "bizrouter", "krouter")),
+    *(f"role.{name}" for name in ("owner", "member", "finance", "operator")),
     *(f"keys.grace_{seconds}" for seconds in (0, 3600, 86400, 604800)),
 }  # fmt: skip
 
@@ -27,7 +28,11 @@ def named() -> set[str]:
     """Texts that templates and code ask for. A name that ends with ``_`` is the beginning of one put together."""
     sections = "|".join({name.partition(".")[0] for name in wording.texts()[wording.DEFAULT]})
     pattern = rf"""["']((?:{sections})\.(?!html["'])[a-z]\w*)["']"""
-    sources = [entry.read_text(encoding="utf-8") for entry in resources.files("api.console").iterdir() if entry.name.endswith(".py")]
+    sources = [
+        entry.read_text(encoding="utf-8")
+        for entry in resources.files("api.console").iterdir()
+        if entry.name.endswith(".py")
+    ]
     return {name for source in [*TEMPLATES.values(), *sources] for name in re.findall(pattern, source)} | MADE_UP
 
 
