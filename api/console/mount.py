@@ -12,7 +12,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.console import BASE
 from api.console.dashboard import dashboard_routes
+from api.console.joining import joining_routes
 from api.console.keys import key_routes
+from api.console.organisation_choice import choice_routes
 from api.console.price_table import price_routes
 from api.console.rendering import failed
 from api.console.sign_in import sign_in_routes
@@ -39,6 +41,8 @@ def console_router(signing: Signing) -> Router:
         route_handlers=[
             *static_routes(),
             *sign_in_routes(signing),
+            *joining_routes(signing),
+            *choice_routes(signing),
             *dashboard_routes(desk),
             *price_routes(desk),
             *key_routes(desk),

@@ -15,10 +15,11 @@ from api.console import BASE, figures, static_files, wording
 from api.console.navigation import NAVIGATION
 from api.console.visit import LANG_COOKIE, Visit, lang_cookie, visit_of
 from api.errors import as_gateway_error
-from gateway.errors import GatewayError, InvalidApiKey, RateLimitExceeded, ServiceUnavailable
+from gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, RateLimitExceeded, ServiceUnavailable
 from gateway.settings import Settings
 
 SIGN_IN = f"{BASE}/sign-in"
+CHOOSE = f"{BASE}/organization"
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -88,6 +89,8 @@ def failed(request: Request[Any, Any, Any], exc: Exception, settings: Settings) 
     visit = visit_of(request)
     if isinstance(error, InvalidApiKey):
         return go(SIGN_IN if visit.path == BASE else f"{SIGN_IN}?next={visit.path}")
+    if isinstance(error, InvalidRequest) and error.param == "organization" and visit.session and not visit.session.org:
+        return go(CHOOSE)
     answer = page(request, "error.html", settings=settings, status=error.status, said=explain(visit, error))
     if error.retry_after_s is not None or isinstance(error, (RateLimitExceeded, ServiceUnavailable)):
         answer.headers["retry-after"] = str(max(1, round(error.retry_after_s or 1)))

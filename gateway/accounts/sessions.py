@@ -34,7 +34,8 @@ TOKEN_BYTES = 32
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Who is signed in, and where they act. ``roles`` is empty for an operator without an organisation chosen."""
+    """Who is signed in, and where they act. ``roles`` is empty for an operator without an organisation chosen;
+    ``places`` counts the memberships."""
 
     person: str
     name: str
@@ -44,6 +45,7 @@ class Session(msgspec.Struct, frozen=True):
     org_name: str | None
     roles: tuple[Role, ...]
     expires_at: dt.datetime
+    places: int = 1
 
 
 def begin(change: Change, who: str, org: str | None) -> str:
@@ -67,10 +69,13 @@ def find(connection: Connection, token: str, *, use: bool = True) -> Session | N
 
     ``use``: False for what a page asks by itself, so that a forgotten one does not keep its session alive.
     """
+    place = membership.alias()
+    places = sa.select(sa.func.count()).where(place.c.person == session.c.person, place.c.state == "active")
     query = (
         sa.select(
             session.c.person, session.c.org, session.c.seen_at, session.c.expires_at, person.c.name, person.c.email,
             person.c.operator, membership.c.role, organisation.c.name.label("org_name"),
+            places.scalar_subquery().label("places"),
         )
         .join(person, sa.and_(person.c.id == session.c.person, person.c.state == "active"))
         .outerjoin(organisation, sa.and_(organisation.c.id == session.c.org, organisation.c.state != "closed"))
@@ -101,6 +106,7 @@ def find(connection: Connection, token: str, *, use: bool = True) -> Session | N
         org_name=row.org_name,
         roles=roles,
         expires_at=row.expires_at,
+        places=row.places,
     )
 
 

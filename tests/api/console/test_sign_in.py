@@ -80,10 +80,13 @@ async def test_every_form_of_a_session_is_refused_without_its_token(office: Offi
     assert (await office.call(owner, "GET", "/keys")).json()["data"][0]["state"] == "active"
 
 
-PAGES = ("/console", "/console/keys", "/console/models", "/console/none", "/console/calls/x")
+PAGES = ("/console", "/console/keys", "/console/models", "/console/none", "/console/calls/x", "/console/organization")
 
 
-@pytest.mark.parametrize("path", ["/console/sign-in", *PAGES])
+OPEN = ("/console/sign-in", "/console/invitation", "/console/password", "/console/password/forgotten")
+
+
+@pytest.mark.parametrize("path", [*OPEN, *PAGES])
 async def test_every_page_is_small_and_runs_only_our_own_files(office: Office, browser: Browser, path: str) -> None:
     if path in PAGES:
         await browser.sign_in(office.someone(office.organisation()))

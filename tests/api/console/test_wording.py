@@ -21,6 +21,7 @@ MADE_UP = {
     *(f"models.{name}" for name in ABILITIES), *(f"models.sort_{name}" for name in SORTS),
     *(f"outcome.{name}" for name in ("complete", "cancelled", "failed", "expired", "voided")),
     *(f"keys.{name}" for name in ("active", "deactivated", "deleted", "bizrouter", "krouter")),
+    *(f"role.{name}" for name in ("owner", "member", "finance", "operator")),
     *(f"keys.grace_{seconds}" for seconds in (0, 3600, 86400, 604800)),
 }  # fmt: skip
 
