@@ -25,6 +25,8 @@ from billing import fx, metrics, serving
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
+from billing.tasks import claims
+from billing.tasks.runner import Runner
 from gateway.business_days import is_business_day
 from gateway.db import connect
 from gateway.settings import Settings
@@ -40,6 +42,8 @@ OUTBOX_DAYS = 7
 TASK_THREADS = 2
 FIRST_RATE_HOUR = 11
 """Before 11:00 in Seoul the source has no rate for the day."""
+TASKS_END_S = 5.0
+"""A step of the close ends within this; a long export is begun anew by the next process."""
 LOOP_END_S = 20.0
 """A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
 
@@ -108,6 +112,7 @@ def keep_house(engine: Engine) -> None:
             ),
             {"ahead": MONTHS_AHEAD},
         )
+        claims.tidy(connection)
         connection.execute(
             text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
         )
@@ -142,6 +147,12 @@ def run(settings: Settings) -> int:
     redis = gateway.redis.connect(settings.redis_url)
     loop = Loop(redis, engine, settings)
     loop.start()
+    tasks = Runner(
+        engine,
+        gateway.redis.connect(settings.redis_url, reply_timeout_s=60),
+        gateway.redis.connect(settings.redis_url),
+    )
+    tasks.start()
     server = (
         serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
         if settings.metrics_port
@@ -154,6 +165,7 @@ def run(settings: Settings) -> int:
             code = _consume(app)
     finally:
         loop.stop()
+        tasks.stop(TASKS_END_S)
         loop.join(LOOP_END_S)
         if server is not None:
             server.shutdown()
