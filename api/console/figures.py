@@ -53,6 +53,11 @@ def day(at: dt.datetime) -> str:
     return at.astimezone(SEOUL).strftime("%Y-%m-%d")
 
 
+def micro(amount: int) -> Decimal:
+    """Micro-won as won, exact."""
+    return Decimal(amount).scaleb(-6)
+
+
 def seconds(ms: int) -> str:
     """How long something took, as it is read at a glance: ``240 ms``, ``1.8 s``, ``95 s``."""
     if ms < 1_000:

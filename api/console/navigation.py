@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from api.console import BASE
 from api.console.visit import PUBLIC
 from gateway.accounts.roles import Action
 
@@ -21,4 +22,24 @@ NAVIGATION: tuple[Entry, ...] = (
     Entry("", "page.usage", "usage.read"),
     Entry("/models", "page.models", PUBLIC),
     Entry("/keys", "page.keys", "key.read"),
+    Entry("/finance", "page.finance", "invoice.read", f"{BASE}/finance"),
+    Entry("/operator", "page.operator", "installation.finance", f"{BASE}/operator"),
 )
+
+SECTIONS: dict[str, tuple[Entry, ...]] = {
+    "finance": (
+        Entry("/finance", "finance.months", "invoice.read"),
+        Entry("/finance/exports", "finance.exports", "export.read"),
+        Entry("/finance/payments", "finance.payments", "invoice.read"),
+        Entry("/finance/statements", "finance.statements", "installation.finance"),
+        Entry("/finance/checks", "finance.checks", "installation.finance"),
+    ),
+    "operator": (
+        Entry("/operator", "operator.overview", "installation.finance"),
+        Entry("/operator/deployments", "operator.deployments", "installation.finance"),
+        Entry("/operator/prices", "operator.prices", "installation.finance"),
+        Entry("/operator/organizations", "operator.organizations", "installation.organizations"),
+        Entry("/operator/dead-letters", "operator.dead_letters", "installation.finance"),
+    ),
+}
+"""The pages of a section, as tabs above each of them."""

@@ -12,7 +12,7 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
 from api.console import BASE, figures, static_files, wording
-from api.console.navigation import NAVIGATION
+from api.console.navigation import NAVIGATION, SECTIONS
 from api.console.visit import LANG_COOKIE, Visit, lang_cookie, visit_of
 from api.errors import as_gateway_error
 from gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, RateLimitExceeded, ServiceUnavailable
@@ -38,10 +38,10 @@ def _templates() -> Environment:
         loader=PackageLoader("api.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
+    made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION, "sections": SECTIONS})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
     made.filters |= {
         "grouped": figures.grouped, "usd": figures.usd, "moment": figures.moment, "day": figures.day,
-        "short_tokens": figures.tokens, "seconds": figures.seconds, "tenths": figures.tenths,
+        "short_tokens": figures.tokens, "seconds": figures.seconds, "tenths": figures.tenths, "micro": figures.micro,
     }  # fmt: skip
     return made
 

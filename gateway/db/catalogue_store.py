@@ -117,7 +117,12 @@ def _deployed(connection: Connection) -> dict[str, set[tuple[bool, bool]]]:
     table is the deployments' own."""
     if connection.scalar(sa.text("SELECT to_regclass('deployment')")) is None:
         return {}
-    rows = connection.execute(sa.text("SELECT DISTINCT model, domestic, no_training FROM deployment WHERE weight > 0"))
+    rows = connection.execute(
+        sa.text(
+            "SELECT DISTINCT d.model, d.domestic, d.no_training FROM deployment d "
+            "LEFT JOIN deployment_weight w ON w.deployment = d.id WHERE coalesce(w.weight, d.weight) > 0"
+        )
+    )
     found: dict[str, set[tuple[bool, bool]]] = {}
     for model, domestic, no_training in rows:
         found.setdefault(model, set()).add((domestic, no_training))

@@ -51,6 +51,8 @@ function renew() {
   // Nobody looks at a hidden page: it asks nothing, and looks at once when it is shown again.
   function schedule() {
     clearTimeout(timer);
+    const now = document.getElementById("live").dataset.state.split("/")[0];
+    if ((state.dataset.until || "").split(" ").includes(now)) return void (state.hidden = true); // nothing more happens
     if (document.hidden) return;
     timer = setTimeout(look, EVERY_MS * Math.min(2 ** failures, 30));
   }
