@@ -71,15 +71,8 @@ def dead_letter_routes(desk: Desk) -> list[HTTPRouteHandler]:
     return [dead_letters_page, dead_letter_page, replay, discard]
 
 
-def _letter(entry: bytes, fields: Any) -> Letter:
-    pairs: list[bytes] = (
-        [part for pair in fields for part in pair] if fields and isinstance(fields[0], tuple) else fields
-    )
-    said = (
-        {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
-        if isinstance(fields, dict)
-        else {pairs[at].decode(): pairs[at + 1].decode(errors="replace") for at in range(0, len(pairs), 2)}
-    )
+def _letter(entry: bytes, fields: dict[bytes, bytes]) -> Letter:
+    said = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
     micro = said.get("micro", "")
     known = int(micro) if micro.isascii() and micro.isdecimal() else 0
     return Letter(entry.decode(), said.get("job", ""), said.get("org", ""), known, said.get("why", ""))
