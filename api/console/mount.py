@@ -15,6 +15,7 @@ from api.console.dashboard import dashboard_routes
 from api.console.joining import joining_routes
 from api.console.keys import key_routes
 from api.console.organisation_choice import choice_routes
+from api.console.playground import playground_routes
 from api.console.price_table import price_routes
 from api.console.rendering import failed
 from api.console.sign_in import sign_in_routes
@@ -46,6 +47,7 @@ def console_router(signing: Signing) -> Router:
             *dashboard_routes(desk),
             *price_routes(desk),
             *key_routes(desk),
+            *playground_routes(desk),
         ],
         guards=[guard(desk)],
         exception_handlers={Exception: _handler(desk.settings)},

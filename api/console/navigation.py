@@ -20,4 +20,5 @@ NAVIGATION: tuple[Entry, ...] = (
     Entry("", "page.usage", "usage.read"),
     Entry("/models", "page.models", PUBLIC),
     Entry("/keys", "page.keys", "key.read"),
+    Entry("/playground", "page.playground", "model.call"),
 )

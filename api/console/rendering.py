@@ -31,6 +31,9 @@ HEADERS = {
 }
 """Nothing inline, nothing from elsewhere, in nobody's frame; and no copy of what a session showed."""
 
+_POLICY = "content-security-policy"
+_WITH_IMAGES = HEADERS | {_POLICY: HEADERS[_POLICY].replace("img-src 'self'", "img-src 'self' data: blob:")}
+
 
 @functools.cache
 def _templates() -> Environment:
@@ -53,9 +56,10 @@ def page(
     settings: Settings,
     status: int = 200,
     cookies: Sequence[Cookie] = (),
+    images: bool = False,
     **values: Any,
 ) -> Response[bytes]:
-    """One page in the visitor's language."""
+    """One page in the visitor's language. ``images``: it shows images that came as data (a model's, the reader's)."""
     visit = visit_of(request)
     body = (
         _templates()
@@ -74,7 +78,11 @@ def page(
     if request.query_params.get("lang") == visit.lang != request.cookies.get(LANG_COOKIE):
         jar.append(lang_cookie(settings, request.scope["scheme"], visit.lang))
     return Response(
-        body.encode(), status_code=status, headers=HEADERS, media_type="text/html; charset=utf-8", cookies=jar
+        body.encode(),
+        status_code=status,
+        headers=_WITH_IMAGES if images else HEADERS,
+        media_type="text/html; charset=utf-8",
+        cookies=jar,
     )
 
 

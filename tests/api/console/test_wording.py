@@ -27,7 +27,7 @@ MADE_UP = {
 def named() -> set[str]:
     """Texts that templates and code ask for. A name that ends with ``_`` is the beginning of one put together."""
     sections = "|".join({name.partition(".")[0] for name in wording.texts()[wording.DEFAULT]})
-    pattern = rf"""["']((?:{sections})\.(?!html["'])[a-z]\w*)["']"""
+    pattern = rf"""["']((?:{sections})\.(?!(?:html|css|js)["'])[a-z]\w*)["']"""
     sources = [
         entry.read_text(encoding="utf-8")
         for entry in resources.files("api.console").iterdir()
