@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.console import BASE
 from api.console.dashboard import dashboard_routes
+from api.console.documentation import documentation_routes
 from api.console.joining import joining_routes
 from api.console.keys import key_routes
 from api.console.organisation_choice import choice_routes
@@ -48,6 +49,7 @@ def console_router(signing: Signing) -> Router:
             *price_routes(desk),
             *key_routes(desk),
             *playground_routes(desk),
+            *documentation_routes(desk),
         ],
         guards=[guard(desk)],
         exception_handlers={Exception: _handler(desk.settings)},

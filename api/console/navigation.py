@@ -21,4 +21,5 @@ NAVIGATION: tuple[Entry, ...] = (
     Entry("/models", "page.models", PUBLIC),
     Entry("/keys", "page.keys", "key.read"),
     Entry("/playground", "page.playground", "model.call"),
+    Entry("/docs", "page.docs", PUBLIC),
 )

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from api.console import BASE, figures, static_files, wording
 from api.console.navigation import NAVIGATION
@@ -38,7 +39,8 @@ _WITH_IMAGES = HEADERS | {_POLICY: HEADERS[_POLICY].replace("img-src 'self'", "i
 @functools.cache
 def _templates() -> Environment:
     made = Environment(
-        loader=PackageLoader("api.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=ChoiceLoader([PackageLoader("api.console"), PackageLoader("api.console", "docs")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
@@ -84,6 +86,12 @@ def page(
         media_type="text/html; charset=utf-8",
         cookies=jar,
     )
+
+
+def part(lang: wording.Lang, template: str, **values: Any) -> Markup:
+    """A piece of a page, to stand in another one's text."""
+    said = functools.partial(wording.say, lang)
+    return Markup(_templates().get_template(template).render(t=said, **values))  # noqa: S704  # a template's own output
 
 
 def go(path: str, cookies: Sequence[Cookie] = ()) -> Redirect:
