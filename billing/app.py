@@ -22,6 +22,8 @@ from sqlalchemy import Engine, text
 
 import gateway.redis
 from billing import fx, metrics, serving
+from billing.alerts import delivery
+from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
@@ -40,6 +42,8 @@ OUTBOX_DAYS = 7
 TASK_THREADS = 2
 FIRST_RATE_HOUR = 11
 """Before 11:00 in Seoul the source has no rate for the day."""
+TELLER_END_S = 1.0
+"""A delivery that is cut off is made again; nobody waits for a customer's receiver."""
 LOOP_END_S = 20.0
 """A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
 
@@ -98,7 +102,7 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
 
 
 def keep_house(engine: Engine) -> None:
-    """Makes the coming months' partitions, and forgets outbox rows applied long ago."""
+    """Makes the coming months' partitions, and forgets outbox rows and deliveries of long ago."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -111,6 +115,7 @@ def keep_house(engine: Engine) -> None:
         connection.execute(
             text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
         )
+        delivery.forget_old(connection)
 
 
 def look_after_rates(engine: Engine, redis: Any, settings: Settings, now: dt.datetime | None = None) -> None:
@@ -142,6 +147,8 @@ def run(settings: Settings) -> int:
     redis = gateway.redis.connect(settings.redis_url)
     loop = Loop(redis, engine, settings)
     loop.start()
+    teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
+    teller.start()
     server = (
         serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
         if settings.metrics_port
@@ -154,7 +161,9 @@ def run(settings: Settings) -> int:
             code = _consume(app)
     finally:
         loop.stop()
+        teller.stop()
         loop.join(LOOP_END_S)
+        teller.join(TELLER_END_S)
         if server is not None:
             server.shutdown()
         engine.dispose()

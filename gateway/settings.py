@@ -111,6 +111,12 @@ class Settings(BaseSettings):
     allow_private_upstreams: bool = False
     """Deployments may point at private or loopback addresses (self-hosted models, tests)."""
 
+    # alerts
+    allow_private_webhooks: bool = False
+    """Customers' webhooks may lead to private or loopback addresses (an installation of one company, tests)."""
+    webhook_timeout_s: float = 10.0
+    """A receiver that has not answered by then is tried again later."""
+
     # billing
     settle_batch: int = 1_000
     """Usage events per transaction: larger gains little and holds locks longer."""

@@ -9,6 +9,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityRequirement, SecurityScheme
 
 from api.manage import BASE
+from api.manage.alerts import alert_routes
 from api.manage.desk import HANDLERS
 from api.manage.door import guard
 from api.manage.keys import key_routes
@@ -47,6 +48,7 @@ def manage_router(signing: Signing) -> Router:
         *key_routes(desk),
         *member_routes(desk),
         *money_routes(desk),
+        *alert_routes(desk),
         *usage_routes(desk),
         *rule_routes(desk),
         *privacy_routes(desk),
@@ -66,7 +68,7 @@ def description() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="WonRouter management API",
         version="1",
-        description="Keys, members, limits, words and usage of an organization. Amounts are text in won, exact.",
+        description="Keys, members, limits, alerts, words and usage of an organization. Amounts are text in won, exact.",
         path=BASE,
         render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         components=Components(

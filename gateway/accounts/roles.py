@@ -22,6 +22,7 @@ Action = Literal[
     "member.read", "member.write",
     "model.call",
     "usage.read", "credit.read", "topup.read", "topup.write",
+    "alerts.read", "alerts.write",
     "audit.read",
     "words.read", "words.write", "personal_data.read", "personal_data.write",
     "access_log.read", "subject.export", "subject.erase",
@@ -52,6 +53,9 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "topup.read": _MONEY,
     # money that has really come in: only who runs the installation can know
     "topup.write": _OPERATOR,
+    # the log names the addresses that were written to
+    "alerts.read": _MONEY,
+    "alerts.write": _OWNER,
     "audit.read": _OWNER,
     "words.read": _OWNER,
     "words.write": _OWNER,

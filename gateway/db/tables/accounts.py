@@ -32,6 +32,8 @@ organisation = sa.Table(
     sa.Column("rpm", sa.Integer),
     sa.Column("concurrency", sa.Integer),
     sa.Column("tpm", sa.Integer),
+    # limits by model; gateway.accounts.model_limits names the shape
+    sa.Column("model_limits", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     # raised with every change that admission must see; the window compares it
     sa.Column("version", sa.BigInteger, nullable=False, server_default=_ONE),
     sa.Column("state", sa.Text, nullable=False, server_default="active"),
@@ -102,6 +104,8 @@ api_key = sa.Table(
     sa.Column("limit_won", LIMIT_WON),
     sa.Column("rpm", sa.Integer),
     sa.Column("concurrency", sa.Integer),
+    sa.Column("tpm", sa.Integer),
+    sa.Column("model_limits", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     # NULL = every model
     sa.Column("models", ARRAY(sa.Text)),
     sa.Column("expires_at", MOMENT),
@@ -116,6 +120,7 @@ api_key = sa.Table(
     sa.CheckConstraint(f"limit_won BETWEEN 0 AND {MOST_WON}", name="limit_won"),
     *_limits("rpm", "concurrency"),
     sa.CheckConstraint("kind IN ('key', 'console')", name="kind"),
+    *_limits("rpm", "concurrency", "tpm"),
     sa.Index("ix_api_key_org", "org", "created_at"),
     sa.Index("uq_api_key_console", "org", "created_by", unique=True, postgresql_where=sa.text("kind = 'console'")),
 )

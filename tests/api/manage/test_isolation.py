@@ -12,7 +12,8 @@ from tests.api.manage.conftest import BASE, Office, Someone
 pytestmark = pytest.mark.anyio
 
 TABLES = (
-    "organisation", "membership", "person", "api_key", "one_time_link", "topup_request", "session",
+    "organisation", "membership", "person", "api_key", "one_time_link", "topup_request", "session", "alert_settings",
+    "alert_delivery",
 )  # fmt: skip
 
 

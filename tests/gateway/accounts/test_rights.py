@@ -29,6 +29,8 @@ usage.read                 a o a a
 credit.read                a a a a
 topup.read                 a - a a
 topup.write                - - - a
+alerts.read                a - a a
+alerts.write               a - - a
 audit.read                 a - - a
 words.read                 a - - a
 words.write                a - - a
