@@ -27,6 +27,7 @@ from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
+from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
 from gateway.settings import Settings
@@ -70,6 +71,7 @@ def billing_app(redis_url: str) -> Any:
         beat_schedule={
             "invariants": {"task": "billing.invariants", "schedule": crontab(minute=7)},
             "housekeeping": {"task": "billing.housekeeping", "schedule": crontab(minute=37)},
+            "retention": {"task": "billing.retention", "schedule": crontab(minute=52)},
             # rates appear at 11:00 on business days; an hour in which the source is away costs nothing
             "rates": {"task": "billing.rates", "schedule": crontab(minute=12)},
         },
@@ -93,12 +95,17 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
         if overdue:
             log.warning("invoices_overdue", numbers=overdue)
 
+    def kept_long_enough() -> None:
+        if gone := {name: records for name, records in retention.delete_due(engine).items() if records}:
+            log.info("retention_deleted", **gone)
+
     def rates() -> None:
         look_after_rates(engine, redis, settings)
 
     app.task(name="billing.rates")(rates)
     app.task(name="billing.invariants")(invariants)
     app.task(name="billing.housekeeping")(housekeeping)
+    app.task(name="billing.retention")(kept_long_enough)
 
 
 def keep_house(engine: Engine) -> None:

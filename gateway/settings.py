@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     mail_from: str = ""
     """The sender of mail; empty: wonrouter@ the server's host."""
 
+    provider_register: str = ""
+    """A TOML file with what the operator's contracts say of each provider (see gateway/deployments/register.toml)."""
+
     # api
     host: str = "127.0.0.1"
     port: int = 8000

@@ -21,6 +21,8 @@ from api.manage.records import record_routes
 from api.manage.rules import rule_routes
 from api.manage.shapes import ErrorBody
 from api.manage.signing import Signing, open_routes, session_routes
+from api.manage.transfers import transfer_routes
+from api.manage.trials import trial_routes
 from api.manage.usage import usage_routes
 
 REFUSALS = {
@@ -51,7 +53,9 @@ def manage_router(signing: Signing) -> Router:
         *alert_routes(desk),
         *usage_routes(desk),
         *rule_routes(desk),
+        *trial_routes(desk),
         *privacy_routes(desk),
+        *transfer_routes(desk),
         *record_routes(desk),
     ]
     ways: list[SecurityRequirement] = [{"key": []}, {"bearer": []}, {"session": []}]

@@ -26,6 +26,7 @@ Action = Literal[
     "audit.read",
     "words.read", "words.write", "personal_data.read", "personal_data.write",
     "access_log.read", "subject.export", "subject.erase",
+    "privacy.read", "deletion.read", "incident.export", "retention.write",
 ]  # fmt: skip
 
 _ALL: dict[Role, Scope] = {"owner": "all", "member": "all", "finance": "all", "operator": "all"}
@@ -65,6 +66,12 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "access_log.read": _OWNER,
     "subject.export": _OWNER,
     "subject.erase": _OWNER,
+    # to whom and for how long: what everybody whose requests go there may know
+    "privacy.read": _ALL,
+    "deletion.read": _OWNER,
+    "incident.export": _OWNER,
+    # one installation keeps one class of data for one time
+    "retention.write": _OPERATOR,
 }
 
 ACTIONS: tuple[Action, ...] = get_args(Action)

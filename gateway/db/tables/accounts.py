@@ -118,7 +118,6 @@ api_key = sa.Table(
     sa.CheckConstraint("octet_length(hash) = 32", name="hash"),
     sa.CheckConstraint("(previous_hash IS NULL) = (previous_until IS NULL)", name="previous"),
     sa.CheckConstraint(f"limit_won BETWEEN 0 AND {MOST_WON}", name="limit_won"),
-    *_limits("rpm", "concurrency"),
     sa.CheckConstraint("kind IN ('key', 'console')", name="kind"),
     *_limits("rpm", "concurrency", "tpm"),
     sa.Index("ix_api_key_org", "org", "created_at"),
@@ -138,6 +137,7 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("details", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Index("ix_audit_log_org", "org", "id"),
+    sa.Index("ix_audit_log_at", "at"),
 )
 
 topup_request = sa.Table(
