@@ -27,6 +27,8 @@ from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
+from billing.tasks import claims
+from billing.tasks.runner import Runner
 from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
@@ -45,6 +47,8 @@ FIRST_RATE_HOUR = 11
 """Before 11:00 in Seoul the source has no rate for the day."""
 TELLER_END_S = 1.0
 """A delivery that is cut off is made again; nobody waits for a customer's receiver."""
+TASKS_END_S = 5.0
+"""A step of the close ends within this; a long export is begun anew by the next process."""
 LOOP_END_S = 20.0
 """A turn of the loop ends within this unless a store hangs; what it leaves behind the next process does again."""
 
@@ -119,6 +123,7 @@ def keep_house(engine: Engine) -> None:
             ),
             {"ahead": MONTHS_AHEAD},
         )
+        claims.tidy(connection)
         connection.execute(
             text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
         )
@@ -156,6 +161,12 @@ def run(settings: Settings) -> int:
     loop.start()
     teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
     teller.start()
+    tasks = Runner(
+        engine,
+        gateway.redis.connect(settings.redis_url, reply_timeout_s=60),
+        gateway.redis.connect(settings.redis_url),
+    )
+    tasks.start()
     server = (
         serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
         if settings.metrics_port
@@ -169,6 +180,7 @@ def run(settings: Settings) -> int:
     finally:
         loop.stop()
         teller.stop()
+        tasks.stop(TASKS_END_S)
         loop.join(LOOP_END_S)
         teller.join(TELLER_END_S)
         if server is not None:

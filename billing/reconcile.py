@@ -32,6 +32,7 @@ from billing.invoices.invariants import CLOSE_QUERIES
 from billing.lock import SettlerLock
 from gateway.credit import upkeep
 from gateway.credit.upkeep import Census
+from gateway.db.tables.tasks import invariant_run
 from gateway.wire import ids, keys
 
 # Multiplied by a millionth: numeric multiplication is exact, a division rounds.
@@ -83,7 +84,10 @@ _QUERIES = {
 
 
 def reconcile(engine: Engine, redis: Any) -> dict[str, int]:
-    """Counts the violations of every invariant. Holds the settler's lock, so settlement waits until it is done."""
+    """Counts the violations of every invariant, and keeps the counts for people to see.
+
+    Holds the settler's lock, so settlement waits until it is done.
+    """
     lock = SettlerLock(engine)
     try:
         with lock.turn(wait=True) as connection:
@@ -96,6 +100,8 @@ def reconcile(engine: Engine, redis: Any) -> dict[str, int]:
                     found[name] = int(connection.execute(text(query)).scalar_one())
     finally:
         lock.close()
+    with engine.begin() as connection:
+        connection.execute(invariant_run.insert().values(found=found, violations=sum(found.values())))
     for name, count in found.items():
         metrics.INVARIANT.labels(name).set(count)
     return found

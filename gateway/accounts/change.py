@@ -63,6 +63,10 @@ class Change:
         self._seeds.append((keys.key(str(key)), version, 0))
         return outbox.append(self.connection, str(org), key=str(key), key_version=version, news=news)
 
+    def tell(self, kind: Kind, subject: UUID) -> None:
+        """Publishes news after the commit that no window waits for. Lost ones are not sent again: others look anyway."""
+        self._news.append(encode_news(News(kind, str(subject))))
+
     def _tell(self, kind: Kind, subject: UUID) -> bytes:
         news = encode_news(News(kind, str(subject)))
         self._news.append(news)

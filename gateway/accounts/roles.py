@@ -27,6 +27,8 @@ Action = Literal[
     "words.read", "words.write", "personal_data.read", "personal_data.write",
     "access_log.read", "subject.export", "subject.erase",
     "privacy.read", "deletion.read", "incident.export", "retention.write",
+    "invoice.read", "export.read", "export.write", "billing_profile.read", "billing_profile.write",
+    "installation.finance",
 ]  # fmt: skip
 
 _ALL: dict[Role, Scope] = {"owner": "all", "member": "all", "finance": "all", "operator": "all"}
@@ -72,6 +74,15 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "incident.export": _OWNER,
     # one installation keeps one class of data for one time
     "retention.write": _OPERATOR,
+    "invoice.read": _MONEY,
+    # usage by call with its keys and applications, as a file
+    "export.read": _MONEY,
+    "export.write": _MONEY,
+    "billing_profile.read": _MONEY,
+    # the company's own data; how it is taxed and when it pays is for the operator
+    "billing_profile.write": _OWNER,
+    # the month close, rates, payments, provider statements, and every organisation's figures at once
+    "installation.finance": _OPERATOR,
 }
 
 ACTIONS: tuple[Action, ...] = get_args(Action)

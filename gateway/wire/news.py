@@ -10,11 +10,12 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["key", "org", "catalogue", "deployments", "words"]
+Kind = Literal["key", "org", "catalogue", "deployments", "words", "task"]
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
-    """Something changed: the key or organisation with this id, or the catalogue or the deployments as a whole."""
+    """Something changed: the key or organisation with this id, or the catalogue or the deployments as a whole; or a task
+    waits for billing."""
 
     kind: Kind
     id: str = ""

@@ -2,7 +2,7 @@ import datetime as dt
 
 import pytest
 
-from billing.invoices.calendar import (
+from gateway.invoices.calendar import (
     DayOfMonth,
     DaysAfterIssue,
     PaymentTerms,

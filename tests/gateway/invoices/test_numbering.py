@@ -1,6 +1,6 @@
 import pytest
 
-from billing.invoices.numbering import InvoiceNumber
+from gateway.invoices.numbering import InvoiceNumber
 
 
 @pytest.mark.parametrize("text", ["WR-202611-0007", "WR-202611-12345", "A1-202612-0001-A2"])

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, TypeVar
 
-from billing.exports.table import FIGURES, NUMBERS, Column, Kind, Value
-from billing.invoices.calendar import first_of, last_of, terms_text
-from billing.invoices.invoice import REASONS, Invoice, Party, RateUse
-from billing.invoices.totals import Group, Totals, UsageLine, grouped
-from billing.invoices.wording import (
+from gateway.invoices.calendar import first_of, last_of, terms_text
+from gateway.invoices.invoice import REASONS, Invoice, Party, RateUse
+from gateway.invoices.table import FIGURES, NUMBERS, Column, Kind, Value
+from gateway.invoices.totals import Group, Totals, UsageLine, grouped
+from gateway.invoices.wording import (
     exact_figures,
     figures,
     korean_date,

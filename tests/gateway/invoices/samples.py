@@ -6,10 +6,10 @@ import datetime as dt
 from collections.abc import Sequence
 from decimal import Decimal
 
-from billing.invoices.calendar import DayOfMonth
-from billing.invoices.invoice import BankAccount, Invoice, Party, RateUse
-from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.totals import Funding, UsageLine, VatRule, add_exact, compute
+from gateway.invoices.calendar import DayOfMonth
+from gateway.invoices.invoice import BankAccount, Invoice, Party, RateUse
+from gateway.invoices.numbering import InvoiceNumber
+from gateway.invoices.totals import Funding, UsageLine, VatRule, add_exact, compute
 
 SUPPLIER = Party(
     registration="1234567891",

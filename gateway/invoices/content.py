@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, cast
 
-from billing.invoices.calendar import written_on
-from billing.invoices.invoice import Amendment, BankAccount, Invoice, Party, RateUse, State
-from billing.invoices.month import Month
-from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.totals import ZERO, Funding, Totals, UsageLine, VatRule, compute
-from billing.parties import Customer, Issuer, read_terms, write_terms
+from gateway.invoices.calendar import written_on
+from gateway.invoices.invoice import Amendment, BankAccount, Invoice, Party, RateUse, State
+from gateway.invoices.month import Month
+from gateway.invoices.numbering import InvoiceNumber
+from gateway.invoices.parties import Customer, Issuer, read_terms, write_terms
+from gateway.invoices.totals import ZERO, Funding, Totals, UsageLine, VatRule, compute
 from gateway.money import EXACT, exact, won_text
 
 VERSION = 1

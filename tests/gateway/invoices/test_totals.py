@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.invoices.totals import NOTHING, Amount, Funding, UsageLine, VatRule, add_exact, compute, grouped
+from gateway.invoices.totals import NOTHING, Amount, Funding, UsageLine, VatRule, add_exact, compute, grouped
 from gateway.money import EXACT, VatMode
-from tests.billing.invoices.samples import line
+from tests.gateway.invoices.samples import line
 
 
 def postpaid(*exact: str, rule: VatRule | None = None):

@@ -9,12 +9,12 @@ from typing import Any, cast
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from billing.invoices.calendar import DayOfMonth, DaysAfterIssue, PaymentTerms
-from billing.invoices.invoice import BankAccount, Party
-from billing.invoices.totals import VatRule
 from gateway import korea
 from gateway.db.tables.accounts import audit_log, organisation
 from gateway.db.tables.close import billing_profile, issuer
+from gateway.invoices.calendar import DayOfMonth, DaysAfterIssue, PaymentTerms
+from gateway.invoices.invoice import BankAccount, Party
+from gateway.invoices.totals import VatRule
 from gateway.money import VatMode
 
 LONGEST = 200

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from billing.invoices.totals import ZERO, add_exact
+from gateway.invoices.totals import ZERO, add_exact
 from gateway.money import EXACT
 
 Method = Literal["transfer", "card", "promotion"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from billing.invoices.calendar import PaymentTerms, first_of
-from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.totals import Totals
+from gateway.invoices.calendar import PaymentTerms, first_of
+from gateway.invoices.numbering import InvoiceNumber
+from gateway.invoices.totals import Totals
 
 State = Literal["draft", "reviewed", "final", "issued", "paid", "overdue", "amended"]
 NUMBERED: frozenset[State] = frozenset(("final", "issued", "paid", "overdue", "amended"))

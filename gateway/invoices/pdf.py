@@ -31,7 +31,7 @@ from reportlab.platypus import (
     Table,
 )
 
-from billing.invoices.document import Block, Document, Field, Heading, Section
+from gateway.invoices.document import Block, Document, Field, Heading, Section
 
 _FONTS = Path(__file__).parent / "fonts"
 _PLAIN, _BOLD = "NanumSquareR", "NanumSquareB"

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from billing.invoices.calendar import first_of, last_of
-from billing.invoices.invoice import RateUse
-from billing.invoices.lots import Consumption, Lot, Used, consume, dates_of
-from billing.invoices.totals import ZERO, Funding, UsageLine, add_exact
+from gateway.invoices.calendar import first_of, last_of
+from gateway.invoices.invoice import RateUse
+from gateway.invoices.lots import Consumption, Lot, Used, consume, dates_of
+from gateway.invoices.totals import ZERO, Funding, UsageLine, add_exact
 from gateway.money import EXACT
 from gateway.wire.ids import SEOUL
 

@@ -6,13 +6,13 @@ import functools
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from billing.invoices.document import Document
+from gateway.invoices.document import Document
 
 
 @functools.cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader("billing.invoices"),
+        loader=PackageLoader("gateway.invoices"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

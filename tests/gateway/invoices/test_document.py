@@ -11,14 +11,14 @@ from reportlab.lib.pagesizes import A4
 from reportlab.lib.units import mm
 from reportlab.pdfbase import pdfmetrics
 
-from billing.invoices.document import Document, document
-from billing.invoices.html import html
-from billing.invoices.invoice import Amendment
-from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.pdf import _fit, _typefaces, pdf  # pyright: ignore[reportPrivateUsage]
-from billing.invoices.totals import Funding, VatRule
-from billing.invoices.wording import exact_figures, printable, registration_text, won_in_words
-from tests.billing.invoices.samples import CUSTOMER, GROSS, invoice, line
+from gateway.invoices.document import Document, document
+from gateway.invoices.html import html
+from gateway.invoices.invoice import Amendment
+from gateway.invoices.numbering import InvoiceNumber
+from gateway.invoices.pdf import _fit, _typefaces, pdf  # pyright: ignore[reportPrivateUsage]
+from gateway.invoices.totals import Funding, VatRule
+from gateway.invoices.wording import exact_figures, printable, registration_text, won_in_words
+from tests.gateway.invoices.samples import CUSTOMER, GROSS, invoice, line
 
 
 @pytest.mark.parametrize(
