@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import msgspec
@@ -60,7 +61,7 @@ def _operation(method: str, path: str, described: dict[str, Any], document: dict
         for status, answer in sorted((described.get("responses") or {}).items())
     ]
     said = described.get("description") or _resolved(schema, document).get("description") or ""
-    title = described.get("summary") or path
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", described.get("summary") or path).capitalize()
     return Operation(method.upper(), path, title, _plain(said), fields, answers)
 
 
