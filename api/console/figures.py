@@ -53,6 +53,18 @@ def day(at: dt.datetime) -> str:
     return at.astimezone(SEOUL).strftime("%Y-%m-%d")
 
 
+def seconds(ms: int) -> str:
+    """How long something took, as it is read at a glance: ``240 ms``, ``1.8 s``, ``95 s``."""
+    if ms < 1_000:
+        return f"{ms} ms"
+    return f"{ms // 1_000}.{ms % 1_000 // 100} s" if ms < 60_000 else f"{ms // 1_000} s"
+
+
+def tenths(per_mille: int) -> str:
+    """Per mille as per cent: ``99.7``."""
+    return f"{per_mille // 10}.{per_mille % 10}"
+
+
 def tokens(count: int) -> str:
     """A length in tokens, short: ``128K``, ``1M``."""
     for size, letter in ((1_000_000, "M"), (1_000, "K")):

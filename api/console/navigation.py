@@ -9,11 +9,12 @@ from gateway.accounts.roles import Action
 
 
 class Entry(NamedTuple):
-    """``path`` below the console's own."""
+    """``path`` below the console's own; ``whole``: every page whose address begins so belongs to the entry."""
 
     path: str
     text: str
     action: Action | Literal["public"]
+    whole: str = ""
 
 
 NAVIGATION: tuple[Entry, ...] = (

@@ -31,6 +31,8 @@ PUBLIC: Final = "public"
 LANG_COOKIE = "wonrouter_lang"
 FORM_COOKIE = "wonrouter_form"
 """Ties the sign-in form to the browser that was given it, where no session does yet."""
+RENEWED = "x-console-live"
+"""The header by which an open page says that it renews itself: nobody has done anything."""
 LANG_S = 365 * 86_400
 FORM_S = 12 * 3_600
 MOST_FIELDS = 50
@@ -96,7 +98,8 @@ def guard(desk: Desk) -> Guard:
         connection.state.visit = visit
         token = token_of(scope["headers"])
         if token is not None:
-            found = await desk.read(lambda database: sessions.find(database, token))
+            use = not (handler.opt.get("quiet") or RENEWED in connection.headers)
+            found = await desk.read(lambda database: sessions.find(database, token, use=use))
             if found is not None:
                 csrf = sessions.csrf_token(secret, token)
                 visit = msgspec.structs.replace(visit, session=found, token=token, csrf=csrf)

@@ -64,8 +64,11 @@ def begin(change: Change, who: str, org: str | None) -> str:
     return token
 
 
-def find(connection: Connection, token: str) -> Session | None:
-    """The live session behind a token, and its use noted; None where it, the person or the membership has ended."""
+def find(connection: Connection, token: str, *, use: bool = True) -> Session | None:
+    """The live session behind a token, and its use noted; None where it, the person or the membership has ended.
+
+    ``use``: False for what a page asks by itself, so that a forgotten one does not keep its session alive.
+    """
     place = membership.alias()
     places = sa.select(sa.func.count()).where(place.c.person == session.c.person, place.c.state == "active")
     query = (
@@ -89,8 +92,9 @@ def find(connection: Connection, token: str) -> Session | None:
     row = connection.execute(query).one_or_none()
     if row is None or (row.role is None and not row.operator):
         return None
-    idle = session.c.seen_at < sa.func.now() - dt.timedelta(seconds=SEEN_STEP_S)
-    connection.execute(session.update().where(session.c.hash == _hash(token), idle).values(seen_at=sa.func.now()))
+    if use:
+        idle = session.c.seen_at < sa.func.now() - dt.timedelta(seconds=SEEN_STEP_S)
+        connection.execute(session.update().where(session.c.hash == _hash(token), idle).values(seen_at=sa.func.now()))
     roles: tuple[Role, ...] = tuple(r for r in (row.role, "operator" if row.operator else None) if r is not None)
     there = row.org_name is not None
     return Session(

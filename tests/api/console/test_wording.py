@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ OWN_WORDS = {"example.html"}
 TEMPLATES = {entry.name: entry.read_text(encoding="utf-8") for entry in FOLDER.iterdir()}
 MADE_UP = {
     *(f"docs.{name}" for name in (*PAGES, *REFERENCES)),
+    "dashboard.application", "dashboard.key",
     "call.cached", "call.cache_write", "call.reasoning", "call.image", "call.searches", "call.tier_base", "call.tier_long",
     *(f"models.{name}" for name in ABILITIES), *(f"models.sort_{name}" for name in SORTS),
     *(f"outcome.{name}" for name in ("complete", "cancelled", "failed", "expired", "voided")),
@@ -32,11 +34,7 @@ def named() -> set[str]:
     """Texts that templates and code ask for. A name that ends with ``_`` is the beginning of one put together."""
     sections = "|".join({name.partition(".")[0] for name in wording.texts()[wording.DEFAULT]})
     pattern = rf"""["']((?:{sections})\.(?!(?:html|css|js)["'])[a-z]\w*)["']"""
-    sources = [
-        entry.read_text(encoding="utf-8")
-        for entry in resources.files("api.console").iterdir()
-        if entry.name.endswith(".py")
-    ]
+    sources = [path.read_text(encoding="utf-8") for path in Path(str(resources.files("api.console"))).rglob("*.py")]
     return {name for source in [*TEMPLATES.values(), *sources] for name in re.findall(pattern, source)} | MADE_UP
 
 
