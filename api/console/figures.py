@@ -6,7 +6,7 @@ import datetime as dt
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 from api.console.wording import Lang
-from gateway.money import exact, won_text
+from gateway.money import EXACT, exact, won_text
 from gateway.wire.ids import SEOUL
 
 WHOLE_FROM = 1_000
@@ -33,6 +33,11 @@ def won_short(lang: Lang, amount: Decimal | str, *, down: bool = False) -> str:
     value = exact(amount)
     step = Decimal(1) if abs(value) >= WHOLE_FROM else Decimal("0.01") if abs(value) >= 1 else Decimal("0.0001")
     return _marked(lang, grouped(value.quantize(step, ROUND_FLOOR if down else ROUND_HALF_UP)))
+
+
+def from_micro(amount: int) -> Decimal:
+    """Micro-won as won."""
+    return EXACT.scaleb(Decimal(amount), Decimal(-6))
 
 
 def usd(amount: Decimal | str) -> str:

@@ -19,6 +19,7 @@ from api.console.organisation_choice import choice_routes
 from api.console.playground import playground_routes
 from api.console.price_table import price_routes
 from api.console.rendering import failed
+from api.console.settings.routes import settings_routes
 from api.console.sign_in import sign_in_routes
 from api.console.static_files import static_routes
 from api.console.visit import guard
@@ -50,6 +51,7 @@ def console_router(signing: Signing) -> Router:
             *key_routes(desk),
             *playground_routes(desk),
             *documentation_routes(desk),
+            *settings_routes(signing),
         ],
         guards=[guard(desk)],
         exception_handlers={Exception: _handler(desk.settings)},

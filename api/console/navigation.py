@@ -22,5 +22,6 @@ NAVIGATION: tuple[Entry, ...] = (
     Entry("/models", "page.models", PUBLIC),
     Entry("/keys", "page.keys", "key.read"),
     Entry("/playground", "page.playground", "model.call"),
-    Entry("/docs", "page.docs", PUBLIC),
+    Entry("/docs", "page.docs", PUBLIC, whole="/console/docs"),
+    Entry("/settings", "page.settings", "session.self", whole="/console/settings"),
 )
