@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.admission import Admission
-from api.auth import Identities
+from api.auth import Identities, NoCredential
 from api.catalogue_cache import CatalogueCache
 from api.guardrails import Guardrails
 from api.last_used import LastUsed, Write
 from api.relay import Relay
 from api.replies import Subscription
+from api.session_calls import SessionCalls
 from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader, WordsLoader
+from gateway.accounts.identity import Identity
 from gateway.errors import ServiceUnavailable
 from gateway.redis import RedisLine
 from gateway.settings import Settings
@@ -65,6 +68,7 @@ class Parts:
         self.last_used = None if sources.touch is None else LastUsed(sources.touch)
         noted = None if self.last_used is None else self.last_used.note
         self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
+        self.session_calls = SessionCalls(sources.engine, self.redis, self.identities, settings.secret_bytes)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
         self.guardrails = Guardrails(sources.words)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
@@ -92,6 +96,16 @@ class Parts:
         if self.last_used is not None:
             await self.last_used.aclose()
         await self.sources.aclose()
+
+    async def authenticate(self, scope: Any) -> tuple[Identity, bytes]:
+        """Who calls, by API key or, where the request carries none, by session; and the hash that finds them again.
+
+        Raises ``InvalidApiKey``, ``ServiceUnavailable``; for sessions as ``SessionCalls`` does.
+        """
+        try:
+            return await self.identities.authenticate(scope["headers"])
+        except NoCredential:
+            return await self.session_calls.authenticate(scope)
 
     def require_ears(self) -> None:
         """Raises ``ServiceUnavailable`` where the answer could not be heard."""

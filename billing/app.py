@@ -22,11 +22,14 @@ from sqlalchemy import Engine, text
 
 import gateway.redis
 from billing import fx, metrics, serving
+from billing.alerts import delivery
+from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
 from billing.loop import Loop
 from billing.reconcile import reconcile
 from billing.tasks import claims
 from billing.tasks.runner import Runner
+from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
 from gateway.settings import Settings
@@ -42,6 +45,8 @@ OUTBOX_DAYS = 7
 TASK_THREADS = 2
 FIRST_RATE_HOUR = 11
 """Before 11:00 in Seoul the source has no rate for the day."""
+TELLER_END_S = 1.0
+"""A delivery that is cut off is made again; nobody waits for a customer's receiver."""
 TASKS_END_S = 5.0
 """A step of the close ends within this; a long export is begun anew by the next process."""
 LOOP_END_S = 20.0
@@ -70,6 +75,7 @@ def billing_app(redis_url: str) -> Any:
         beat_schedule={
             "invariants": {"task": "billing.invariants", "schedule": crontab(minute=7)},
             "housekeeping": {"task": "billing.housekeeping", "schedule": crontab(minute=37)},
+            "retention": {"task": "billing.retention", "schedule": crontab(minute=52)},
             # rates appear at 11:00 on business days; an hour in which the source is away costs nothing
             "rates": {"task": "billing.rates", "schedule": crontab(minute=12)},
         },
@@ -93,16 +99,21 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
         if overdue:
             log.warning("invoices_overdue", numbers=overdue)
 
+    def kept_long_enough() -> None:
+        if gone := {name: records for name, records in retention.delete_due(engine).items() if records}:
+            log.info("retention_deleted", **gone)
+
     def rates() -> None:
         look_after_rates(engine, redis, settings)
 
     app.task(name="billing.rates")(rates)
     app.task(name="billing.invariants")(invariants)
     app.task(name="billing.housekeeping")(housekeeping)
+    app.task(name="billing.retention")(kept_long_enough)
 
 
 def keep_house(engine: Engine) -> None:
-    """Makes the coming months' partitions, and forgets outbox rows applied long ago."""
+    """Makes the coming months' partitions, and forgets outbox rows and deliveries of long ago."""
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -116,6 +127,7 @@ def keep_house(engine: Engine) -> None:
         connection.execute(
             text("DELETE FROM outbox WHERE applied_at < now() - :days * interval '1 day'"), {"days": OUTBOX_DAYS}
         )
+        delivery.forget_old(connection)
 
 
 def look_after_rates(engine: Engine, redis: Any, settings: Settings, now: dt.datetime | None = None) -> None:
@@ -147,6 +159,8 @@ def run(settings: Settings) -> int:
     redis = gateway.redis.connect(settings.redis_url)
     loop = Loop(redis, engine, settings)
     loop.start()
+    teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
+    teller.start()
     tasks = Runner(
         engine,
         gateway.redis.connect(settings.redis_url, reply_timeout_s=60),
@@ -165,8 +179,10 @@ def run(settings: Settings) -> int:
             code = _consume(app)
     finally:
         loop.stop()
+        teller.stop()
         tasks.stop(TASKS_END_S)
         loop.join(LOOP_END_S)
+        teller.join(TELLER_END_S)
         if server is not None:
             server.shutdown()
         engine.dispose()

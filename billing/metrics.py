@@ -28,6 +28,9 @@ INVARIANT = Gauge("wonrouter_invariant_violations", "Rows that break an invarian
 SETTLER = Gauge("wonrouter_settler", "1 where this process had the settler's lock at its last turn")
 TROUBLE = Counter("wonrouter_billing_retries_total", "Turns that ended because PostgreSQL or Redis was away")
 
+ALERTS = Counter("wonrouter_alerts_raised_total", "Thresholds of limits that were passed")
+ALERT_TRIES = Counter("wonrouter_alert_tries_total", "Tries to deliver an alert", ["channel", "state"])
+
 RATE_AGE = Gauge("wonrouter_fx_business_days", "Korean business days since the newest exchange rate's date")
 
 

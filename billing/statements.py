@@ -24,8 +24,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, text
 
 from billing.fx import RateError, read_date
-from billing.invoices.totals import ZERO, add_exact
 from gateway.db.tables.accounts import audit_log
+from gateway.invoices.totals import ZERO, add_exact
 from gateway.money import EXACT, exact, won_text
 
 _HEADINGS = {

@@ -95,10 +95,11 @@ def _book_topup(connection: Connection, request: Any) -> str | None:
     if booked is not None:
         connection.execute(
             text(
-                "INSERT INTO window_org AS w (org, balance_micro) VALUES (:org, :micro) "
-                "ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro"
+                "INSERT INTO window_org AS w (org, balance_micro, topup_micro, topup_id) VALUES (:org, :micro, :micro, :id) "
+                "ON CONFLICT (org) DO UPDATE SET balance_micro = w.balance_micro + excluded.balance_micro, "
+                "topup_micro = w.balance_micro + excluded.balance_micro, topup_id = excluded.topup_id"
             ),
-            {"org": org, "micro": micro},
+            {"org": org, "micro": micro, "id": booked},
         )
         outbox.append(connection, org, balance_micro=micro)
         metrics.TOPUPS.inc()

@@ -1,4 +1,5 @@
-"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``org``, ``key``, ``deployments``."""
+"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``org``, ``key``, ``deployments``,
+``member``, ``words``, ``pii``, ``privacy``."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 
 import click
 
-from gateway.accounts import policy_commands
+from gateway.accounts import alert_commands, policy_commands, privacy_commands
 from gateway.accounts.commands import key, org
 from gateway.accounts.people_commands import person
 from gateway.deployments.commands import deployments
@@ -37,4 +38,7 @@ def migrate(*, as_json: bool) -> None:
     click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
 
 
-commands = [migrate, org, key, person, deployments, *policy_commands.commands]
+commands = [
+    migrate, org, key, person, deployments, *policy_commands.commands, *alert_commands.commands,
+    *privacy_commands.commands,
+]  # fmt: skip

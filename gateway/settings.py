@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     mail_from: str = ""
     """The sender of mail; empty: wonrouter@ the server's host."""
 
+    provider_register: str = ""
+    """A TOML file with what the operator's contracts say of each provider (see gateway/deployments/register.toml)."""
+
     # api
     host: str = "127.0.0.1"
     port: int = 8000
@@ -110,6 +113,12 @@ class Settings(BaseSettings):
     """Error rates and latencies lose half of their weight in this time."""
     allow_private_upstreams: bool = False
     """Deployments may point at private or loopback addresses (self-hosted models, tests)."""
+
+    # alerts
+    allow_private_webhooks: bool = False
+    """Customers' webhooks may lead to private or loopback addresses (an installation of one company, tests)."""
+    webhook_timeout_s: float = 10.0
+    """A receiver that has not answered by then is tried again later."""
 
     # billing
     settle_batch: int = 1_000

@@ -6,7 +6,7 @@ import datetime as dt
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 from api.console.wording import Lang
-from gateway.money import exact, won_text
+from gateway.money import EXACT, exact, won_text
 from gateway.wire.ids import SEOUL
 
 WHOLE_FROM = 1_000
@@ -35,6 +35,11 @@ def won_short(lang: Lang, amount: Decimal | str, *, down: bool = False) -> str:
     return _marked(lang, grouped(value.quantize(step, ROUND_FLOOR if down else ROUND_HALF_UP)))
 
 
+def from_micro(amount: int) -> Decimal:
+    """Micro-won as won."""
+    return EXACT.scaleb(Decimal(amount), Decimal(-6))
+
+
 def usd(amount: Decimal | str) -> str:
     """A price in USD with at least two decimals."""
     text = grouped(amount)
@@ -51,11 +56,6 @@ def moment(at: dt.datetime | str) -> str:
 def day(at: dt.datetime) -> str:
     """A moment's date in Seoul."""
     return at.astimezone(SEOUL).strftime("%Y-%m-%d")
-
-
-def micro(amount: int) -> Decimal:
-    """Micro-won as won, exact."""
-    return Decimal(amount).scaleb(-6)
 
 
 def seconds(ms: int) -> str:

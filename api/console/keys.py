@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from api.console import BASE
+from api.console.forms import number
 from api.console.rendering import explain, go, page
 from api.console.visit import Visit, form, visit_of
 from api.manage.desk import Desk
@@ -112,7 +113,7 @@ def _one_key_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @post("/keys/{key_id:str}/rotation", action="key.write", status_code=200)
     async def rotate_key(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
         visit, fields = visit_of(request), await form(request)
-        grace = _number(fields.get("grace", ""), "grace") or 0
+        grace = number(fields.get("grace", ""), "grace") or 0
         made, secret = await change(visit, key_id, lambda made: keys.rotate(made, key_id, grace, visit.org))
         return page(
             request, "key_secret.html", settings=desk.settings, key=made, secret=secret, rotated=True, grace=grace
@@ -141,19 +142,10 @@ def asked_for(typed: dict[str, str]) -> tuple[Surface, dict[str, Any]]:
     values: dict[str, Any] = {"name": typed.get("name", "")}
     if limit := typed.get("limit_krw", "").replace(",", ""):
         values["limit_krw"] = limit
-    values["rpm"] = _number(typed.get("rpm", ""), "rpm")
+    values["rpm"] = number(typed.get("rpm", ""), "rpm")
     if last := typed.get("expires_at", ""):
         values["expires_at"] = _end_of(last)
     return surface, values
-
-
-def _number(text: str, param: str) -> int | None:
-    plain = text.replace(",", "")
-    if not plain:
-        return None
-    if not (plain.isascii() and plain.isdecimal() and len(plain) < 10):
-        raise InvalidRequest("Not a whole number.", param=param)
-    return int(plain)
 
 
 def _end_of(day: str) -> dt.datetime:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.console import BASE
 from api.console.dashboard import dashboard_routes
+from api.console.documentation import documentation_routes
 from api.console.finance.files import file_routes
 from api.console.finance.months import month_routes
 from api.console.joining import joining_routes
@@ -22,8 +23,10 @@ from api.console.operator.organizations import organization_pages
 from api.console.operator.overview import overview_routes
 from api.console.operator.prices import rate_routes
 from api.console.organisation_choice import choice_routes
+from api.console.playground import playground_routes
 from api.console.price_table import price_routes
 from api.console.rendering import failed
+from api.console.settings.routes import settings_routes
 from api.console.sign_in import sign_in_routes
 from api.console.static_files import static_routes
 from api.console.tasks import task_routes
@@ -62,6 +65,9 @@ def console_router(signing: Signing) -> Router:
             *rate_routes(desk),
             *organization_pages(desk),
             *dead_letter_routes(desk),
+            *playground_routes(desk),
+            *documentation_routes(desk),
+            *settings_routes(signing),
         ],
         guards=[guard(desk)],
         exception_handlers={Exception: _handler(desk.settings)},

@@ -22,6 +22,9 @@ NAVIGATION: tuple[Entry, ...] = (
     Entry("", "page.usage", "usage.read"),
     Entry("/models", "page.models", PUBLIC),
     Entry("/keys", "page.keys", "key.read"),
+    Entry("/playground", "page.playground", "model.call"),
+    Entry("/docs", "page.docs", PUBLIC, whole="/console/docs"),
+    Entry("/settings", "page.settings", "session.self", whole="/console/settings"),
     Entry("/finance", "page.finance", "invoice.read", f"{BASE}/finance"),
     Entry("/operator", "page.operator", "installation.finance", f"{BASE}/operator"),
 )

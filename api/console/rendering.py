@@ -6,10 +6,11 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from api.console import BASE, figures, static_files, wording
 from api.console.navigation import NAVIGATION, SECTIONS
@@ -31,17 +32,21 @@ HEADERS = {
 }
 """Nothing inline, nothing from elsewhere, in nobody's frame; and no copy of what a session showed."""
 
+_POLICY = "content-security-policy"
+_WITH_IMAGES = HEADERS | {_POLICY: HEADERS[_POLICY].replace("img-src 'self'", "img-src 'self' data: blob:")}
+
 
 @functools.cache
 def _templates() -> Environment:
     made = Environment(
-        loader=PackageLoader("api.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=ChoiceLoader([PackageLoader("api.console"), PackageLoader("api.console", "docs")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION, "sections": SECTIONS})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
     made.filters |= {
         "grouped": figures.grouped, "usd": figures.usd, "moment": figures.moment, "day": figures.day,
-        "short_tokens": figures.tokens, "seconds": figures.seconds, "tenths": figures.tenths, "micro": figures.micro,
+        "short_tokens": figures.tokens, "micro": figures.from_micro, "seconds": figures.seconds, "tenths": figures.tenths,
     }  # fmt: skip
     return made
 
@@ -53,9 +58,10 @@ def page(
     settings: Settings,
     status: int = 200,
     cookies: Sequence[Cookie] = (),
+    images: bool = False,
     **values: Any,
 ) -> Response[bytes]:
-    """One page in the visitor's language."""
+    """One page in the visitor's language. ``images``: it shows images that came as data (a model's, the reader's)."""
     visit = visit_of(request)
     body = (
         _templates()
@@ -74,8 +80,18 @@ def page(
     if request.query_params.get("lang") == visit.lang != request.cookies.get(LANG_COOKIE):
         jar.append(lang_cookie(settings, request.scope["scheme"], visit.lang))
     return Response(
-        body.encode(), status_code=status, headers=HEADERS, media_type="text/html; charset=utf-8", cookies=jar
+        body.encode(),
+        status_code=status,
+        headers=_WITH_IMAGES if images else HEADERS,
+        media_type="text/html; charset=utf-8",
+        cookies=jar,
     )
+
+
+def part(lang: wording.Lang, template: str, **values: Any) -> Markup:
+    """A piece of a page, to stand in another one's text."""
+    said = functools.partial(wording.say, lang)
+    return Markup(_templates().get_template(template).render(t=said, **values))  # noqa: S704  # a template's own output
 
 
 def go(path: str, cookies: Sequence[Cookie] = ()) -> Redirect:

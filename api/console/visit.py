@@ -36,6 +36,8 @@ RENEWED = "x-console-live"
 LANG_S = 365 * 86_400
 FORM_S = 12 * 3_600
 MOST_FIELDS = 50
+PASSWORDS = ("password", "current")
+"""Fields of which a blank at either end is a part."""
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -149,7 +151,7 @@ def _check_site(request: Request[Any, Any, Any]) -> None:
 def _checked(visit: Visit, fields: dict[str, str]) -> dict[str, str]:
     if not visit.csrf or not hmac.compare_digest(fields.pop("csrf", "").encode(), visit.csrf.encode()):
         raise PermissionDenied("The form's token is missing or wrong.", details={"reason": "csrf"})
-    return {name: value.strip() if name != "password" else value for name, value in fields.items()}
+    return {name: value.strip() if name not in PASSWORDS else value for name, value in fields.items()}
 
 
 def lang_cookie(settings: Settings, scheme: str, lang: Lang) -> Cookie:

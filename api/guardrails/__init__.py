@@ -48,7 +48,7 @@ class Guardrails:
         ``ServiceUnavailable`` (the word list cannot be had).
         """
         policy = Policy.of(identity.mask_kinds)
-        words = await self._words(identity)
+        words = await self.word_list(identity.org_id, identity.words_version)
         try:
             if len(raw) > OFF_LOOP_BYTES:
                 checked = await asyncio.to_thread(_check, raw, policy, words)
@@ -71,31 +71,32 @@ class Guardrails:
         log.info("guardrail_masked", org=identity.org_id, key=identity.key_id, kinds=checked.kinds())
         return _encoder.encode(checked.body)
 
-    async def _words(self, identity: Identity) -> WordList | None:
-        if not identity.words_version:
+    async def word_list(self, org: str, version: int) -> WordList | None:
+        """An organisation's forbidden words, no older than ``version``; 0: it has none. Raises ``ServiceUnavailable``."""
+        if not version:
             return None
-        if (known := self._known(identity)) is not None:
+        if (known := self._known(org, version)) is not None:
             return known
         async with self._loading:  # after a change every call wants the list at once; one of them fetches it
-            known = self._known(identity)
-            return known if known is not None else await self._load(identity)
+            known = self._known(org, version)
+            return known if known is not None else await self._load(org)
 
-    def _known(self, identity: Identity) -> WordList | None:
-        known = self._lists.get(identity.org_id)
-        if known is None or known[0] < identity.words_version:
+    def _known(self, org: str, version: int) -> WordList | None:
+        known = self._lists.get(org)
+        if known is None or known[0] < version:
             return None
-        self._lists.move_to_end(identity.org_id)
+        self._lists.move_to_end(org)
         return known[1]
 
-    async def _load(self, identity: Identity) -> WordList:
+    async def _load(self, org: str) -> WordList:
         if self._loader is None:
             raise InternalError
         try:
-            version, words = await self._loader.words(identity.org_id)
+            version, words = await self._loader.words(org)
         except SourceAway as exc:
             raise ServiceUnavailable from exc
         compiled = await asyncio.to_thread(WordList.compile, words)
-        self._lists[identity.org_id] = (version, compiled)
+        self._lists[org] = (version, compiled)
         while len(self._lists) > LISTS:
             self._lists.popitem(last=False)
         return compiled

@@ -9,6 +9,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityRequirement, SecurityScheme
 
 from api.manage import BASE
+from api.manage.alerts import alert_routes
 from api.manage.desk import HANDLERS
 from api.manage.door import guard
 from api.manage.keys import key_routes
@@ -20,6 +21,8 @@ from api.manage.records import record_routes
 from api.manage.rules import rule_routes
 from api.manage.shapes import ErrorBody
 from api.manage.signing import Signing, open_routes, session_routes
+from api.manage.transfers import transfer_routes
+from api.manage.trials import trial_routes
 from api.manage.usage import usage_routes
 
 REFUSALS = {
@@ -47,9 +50,12 @@ def manage_router(signing: Signing) -> Router:
         *key_routes(desk),
         *member_routes(desk),
         *money_routes(desk),
+        *alert_routes(desk),
         *usage_routes(desk),
         *rule_routes(desk),
+        *trial_routes(desk),
         *privacy_routes(desk),
+        *transfer_routes(desk),
         *record_routes(desk),
     ]
     ways: list[SecurityRequirement] = [{"key": []}, {"bearer": []}, {"session": []}]
@@ -66,7 +72,7 @@ def description() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="WonRouter management API",
         version="1",
-        description="Keys, members, limits, words and usage of an organization. Amounts are text in won, exact.",
+        description="Keys, members, limits, alerts, words and usage of an organization. Amounts are text in won, exact.",
         path=BASE,
         render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         components=Components(

@@ -17,9 +17,10 @@ from api.manage.door import asked
 from api.manage.pages import MOST, After, Limit, Page, cursor, id_place, number_place, paged
 from api.manage.shapes import Input
 from api.manage.usage import Call, call
-from gateway.accounts import access, spending
+from gateway.accounts import access, retention, spending
 from gateway.accounts.access import Access
 from gateway.accounts.change import Change
+from gateway.accounts.retention import Proof
 from gateway.accounts.spending import Filter
 from gateway.accounts.subjects import user_hash
 from gateway.errors import InvalidRequest
@@ -53,11 +54,16 @@ class AskErasure(Input, frozen=True):
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """The proof: which keyed hash was taken off how many calls, and when. It is in the audit log too."""
+    """The proof: which keyed hash was taken off how many calls, and when. It is in the audit log too.
+
+    ``digest``: SHA-256 over the calls' ids as UUIDs, one a line, in order; ``proof``: its number among the deletions.
+    """
 
     user_hash: str
     records: int
     at: dt.datetime
+    digest: str
+    proof: int
 
 
 def privacy_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -72,7 +78,7 @@ def privacy_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @post("/subjects/export", action="subject.export", tags=["privacy"], status_code=200)
     async def export_subject(request: Request[Any, Any, Any], data: JSONBody[AskSubject]) -> Subject:
         caller = asked(request).caller
-        reason, start = _reason(data.reason), id_place(data.after)
+        reason, start = reason_of(data.reason), id_place(data.after)
         whom = _hash(desk, caller.org, data.user)
         now = dt.datetime.fromtimestamp(desk.parts.admission.now_ms() / 1000 + 1, dt.UTC)
         wanted = Filter(caller.org, dt.datetime(2020, 1, 1, tzinfo=dt.UTC), now, user=whom)
@@ -89,13 +95,13 @@ def privacy_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @post("/subjects/erasure", action="subject.erase", tags=["privacy"], status_code=200)
     async def erase_subject(request: Request[Any, Any, Any], data: JSONBody[AskErasure]) -> Erased:
         caller = asked(request).caller
-        reason, whom = _reason(data.reason), _hash(desk, caller.org, data.user)
+        reason, whom = reason_of(data.reason), _hash(desk, caller.org, data.user)
 
         def work(change: Change) -> Erased:
-            records = spending.forget(change, caller.org, whom)
-            access.note(change.connection, caller.looker, "subject.erase", records, subject=whom, reason=reason)
-            change.audit("subject.erase", whom, uuid.UUID(caller.org), records=records)
-            return Erased(whom, records, dt.datetime.now(dt.UTC))
+            proof: Proof = retention.erase_subject(change, caller.org, whom)
+            access.note(change.connection, caller.looker, "subject.erase", proof.records, subject=whom, reason=reason)
+            change.audit("subject.erase", whom, uuid.UUID(caller.org), records=proof.records, proof=proof.id)
+            return Erased(whom, proof.records, proof.at, proof.digest, proof.id)
 
         return await desk.change(caller.actor, work)
 
@@ -108,7 +114,8 @@ def _hash(desk: Desk, org: str, user: str) -> str:
     return user_hash(desk.settings.secret_bytes, org, user)
 
 
-def _reason(text: str) -> str:
+def reason_of(text: str) -> str:
+    """Why somebody looks, as it goes into the access log. Raises ``InvalidRequest``: none, or a novel."""
     reason = text.strip()
     if not 1 <= len(reason) <= LONGEST_REASON:
         raise InvalidRequest(f"'reason' must have 1 to {LONGEST_REASON} characters.", param="reason")

@@ -187,6 +187,17 @@ class Signing:
 
         return await self.desk.change(SIGNED_OUT, work)
 
+    async def change_password(self, found: sessions.Session, token: str, current: str, new: str, address: str) -> None:
+        """Sets another password and ends the person's other sessions. Raises as ``verified``, and ``InvalidRequest``."""
+        who = await self.verified(found.email, current, address)
+        new_hash = await self.hashing(lambda: people.hash_password(new))
+
+        def work(change: Change) -> None:
+            people.keep_password(change, who.id, new_hash)
+            sessions.end_all(change.connection, who.id, but=token)
+
+        await self.desk.change(found.person, work)
+
     async def move(self, found: sessions.Session, token: str, organisation: str) -> str:
         """Goes on in another organisation; returns the new session's token. Raises ``NotFound``, ``PermissionDenied``."""
 
@@ -283,14 +294,7 @@ def session_routes(signing: Signing) -> list[HTTPRouteHandler]:
     async def change_password(request: Request[Any, Any, Any], data: JSONBody[ChangePassword]) -> Done:
         caller = _signed_in(request)
         assert caller.session is not None
-        who = await signing.verified(caller.session.email, data.current, caller.address)
-        new_hash = await signing.hashing(lambda: people.hash_password(data.new))
-
-        def work(change: Change) -> None:
-            people.keep_password(change, who.id, new_hash)
-            sessions.end_all(change.connection, who.id, but=caller.token)
-
-        await desk.change(caller.actor, work)
+        await signing.change_password(caller.session, caller.token, data.current, data.new, caller.address)
         return Done()
 
     return [show_session, sign_out, change_organization, list_places, change_password]

@@ -35,7 +35,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
         notes = seen(request.scope)
         surface = surface_of(request.scope["path"])
 
-        identity, sha256 = await parts.identities.authenticate(request.scope["headers"])
+        identity, sha256 = await parts.authenticate(request.scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
         raw = await request.body()

@@ -28,7 +28,7 @@ def completions_route(parts: Parts) -> HTTPRouteHandler:
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         notes = seen(request.scope)
         surface = surface_of(request.scope["path"])
-        identity, sha256 = await parts.identities.authenticate(request.scope["headers"])
+        identity, sha256 = await parts.authenticate(request.scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
         depth = parts.settings.max_json_depth

@@ -27,7 +27,7 @@ class Month(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Fails where it is none."""
-        from billing.invoices.calendar import first_of
+        from gateway.invoices.calendar import first_of
 
         month = str(value).replace("-", "")
         try:

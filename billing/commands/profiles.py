@@ -50,7 +50,7 @@ def billing_profile() -> None:
 @_party
 def profile_set(organisation: str, *, as_json: bool, **fields: Any) -> None:
     """Enter or change what is given (ORG: id or exact name)."""
-    from billing import parties
+    from gateway.invoices import parties
 
     with opened() as (engine, _), engine.begin() as connection:
         org = organisations.find(connection, organisation).id
@@ -63,7 +63,7 @@ def profile_set(organisation: str, *, as_json: bool, **fields: Any) -> None:
 @AS_JSON
 def profile_show(organisation: str, *, as_json: bool) -> None:
     """Show it (ORG: id or exact name)."""
-    from billing import parties
+    from gateway.invoices import parties
 
     with opened() as (engine, _), engine.connect() as connection:
         found = parties.shown(connection, organisations.find(connection, organisation).id)
@@ -85,7 +85,7 @@ def issuer() -> None:
 @_party
 def issuer_set(*, as_json: bool, **fields: Any) -> None:
     """Enter or change what is given."""
-    from billing import parties
+    from gateway.invoices import parties
 
     with opened() as (engine, _), engine.begin() as connection:
         changed = parties.set_issuer(connection, _given(fields), OPERATOR)
@@ -96,7 +96,7 @@ def issuer_set(*, as_json: bool, **fields: Any) -> None:
 @AS_JSON
 def issuer_show(*, as_json: bool) -> None:
     """Show it."""
-    from billing import parties
+    from gateway.invoices import parties
 
     with opened() as (engine, _), engine.connect() as connection:
         found = parties.shown(connection)

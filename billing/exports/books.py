@@ -12,18 +12,18 @@ from billing.exports import settlement, tax_invoice, usage_detail
 from billing.exports.csv_file import csv_chunks
 from billing.exports.journal import JournalEntry, journal_csv
 from billing.exports.settlement import Billed, SettlementRow, settlement_rows
-from billing.exports.table import Column, Row
 from billing.exports.usage_detail import UsageRow
 from billing.exports.xlsx_file import write_xlsx
-from billing.invoices import content
-from billing.invoices.calendar import written_on
-from billing.invoices.document import document
-from billing.invoices.html import html
-from billing.invoices.invoice import Invoice, State
-from billing.invoices.month import read_month
-from billing.invoices.totals import Totals, compute
-from billing.parties import read_customer
 from gateway.db.tables.accounts import audit_log
+from gateway.invoices import content
+from gateway.invoices.calendar import written_on
+from gateway.invoices.document import document
+from gateway.invoices.html import html
+from gateway.invoices.invoice import Invoice, State
+from gateway.invoices.month import read_month
+from gateway.invoices.parties import read_customer
+from gateway.invoices.table import Column, Row
+from gateway.invoices.totals import Totals, compute
 from gateway.wire import ids
 
 What = Literal["settlement", "usage", "tax-invoice", "journal", "invoice"]
@@ -206,7 +206,7 @@ def tax_files(
 
 
 def _document(target: IO[bytes], form: Format, invoices: Sequence[Invoice]) -> int:
-    from billing.invoices.pdf import pdf
+    from gateway.invoices.pdf import pdf
 
     if len(invoices) != 1:
         raise ExportError("there is no document for that month: draft it first" if not invoices else "say which --org")

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-from billing.exports.table import Column, Row, Sums
+from gateway.invoices.table import Column, Row, Sums
 
 _CHUNK = 64 * 1024
 """Characters collected before they go out: large enough for few writes, small beside any process."""

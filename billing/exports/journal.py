@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import MappingProxyType
 
 from billing.exports.csv_file import csv_chunks
-from billing.exports.table import Column
+from gateway.invoices.table import Column
 from gateway.money import EXACT
 
 

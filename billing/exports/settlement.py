@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.exports.table import Column
-from billing.invoices.totals import Amount, Totals
+from gateway.invoices.table import Column
+from gateway.invoices.totals import Amount, Totals
 from gateway.money import EXACT
 
 SHEET = "정산 Settlement"

@@ -21,10 +21,10 @@ from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.worksheet.worksheet import Worksheet
 
 from billing.exports.fixed_zip import with_fixed_times
-from billing.exports.table import Column, cell
 from billing.exports.xlsx_file import FIXED_TIME
-from billing.invoices.calendar import written_on
-from billing.invoices.invoice import Invoice, Party
+from gateway.invoices.calendar import written_on
+from gateway.invoices.invoice import Invoice, Party
+from gateway.invoices.table import Column, cell
 
 SHEET = "엑셀업로드양식"
 HEADER_ROW = 6

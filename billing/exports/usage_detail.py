@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.exports.table import Column
+from gateway.invoices.table import Column
 
 SHEET = "사용내역 Usage"
 

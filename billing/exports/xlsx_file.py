@@ -8,7 +8,7 @@ from typing import IO, Any, get_args
 
 import xlsxwriter  # pyright: ignore[reportMissingTypeStubs]
 
-from billing.exports.table import FIGURES, NUMBERS, Column, Kind, Row, Sums
+from gateway.invoices.table import FIGURES, NUMBERS, Column, Kind, Row, Sums
 
 SHEET_ROWS = 1_048_576
 """Rows that one sheet of the format can hold."""

@@ -14,16 +14,17 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from billing import ledger
-from billing.invoices import content, lapse
-from billing.invoices.content import Statement
-from billing.invoices.invoice import REASONS, ReasonCode
-from billing.invoices.month import month_start, read_month
-from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.totals import ZERO
-from billing.parties import read_customer, read_issuer
+from billing.invoices import lapse
 from gateway import korea
 from gateway.accounts.people import Person
 from gateway.db.tables.accounts import audit_log
+from gateway.invoices import content
+from gateway.invoices.content import Statement
+from gateway.invoices.invoice import REASONS, ReasonCode
+from gateway.invoices.month import month_start, read_month
+from gateway.invoices.numbering import InvoiceNumber
+from gateway.invoices.parties import read_customer, read_issuer
+from gateway.invoices.totals import ZERO
 from gateway.money import EXACT
 
 ORG_LOCK = 7_301_005
@@ -148,7 +149,7 @@ def finalise(connection: Connection, org: str, month: str, person: Person) -> St
 
 def issue(connection: Connection, org: str, month: str, person: Person, on: dt.date) -> Stored:
     """Sends a final invoice out: from ``on`` its payment terms run. Nothing due: it is paid. Raises ``CloseError``."""
-    from billing.invoices.calendar import due_on
+    from gateway.invoices.calendar import due_on
 
     _lock(connection, org)
     latest = _latest(connection, org, month)

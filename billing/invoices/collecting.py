@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from billing import window
-from billing.invoices.month import month_end
+from gateway.invoices.month import month_end
 from gateway.wire import ids, keys
 
 PAGE = 1_000

@@ -15,10 +15,10 @@ from sqlalchemy import Connection, text
 
 from billing import ledger
 from billing.invoices.collecting import NotCollectedError, check_until
-from billing.invoices.lots import Lot, Used, consume, dates_of
-from billing.invoices.month import month_start
-from billing.invoices.totals import ZERO
 from gateway.accounts import outbox
+from gateway.invoices.lots import Lot, Used, consume, dates_of
+from gateway.invoices.month import month_start
+from gateway.invoices.totals import ZERO
 from gateway.money import EXACT
 
 log = structlog.get_logger(__name__)

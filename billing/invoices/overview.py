@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from billing.invoices.collecting import NotCollectedError, check_month, is_over
-from billing.invoices.month import month_end
+from gateway.invoices.month import month_end
 from gateway.money import won_text
 
 _ROWS = text("""

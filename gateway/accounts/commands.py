@@ -280,5 +280,5 @@ def _plain(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return ",".join(cast("list[str]", value))
+        return ",".join(map(str, cast("list[Any]", value)))
     return won_text(value) if isinstance(value, Decimal) else str(value)

@@ -56,6 +56,11 @@ def get(connection: Connection, org: str) -> Policy:
     return Policy(kinds, settings.mask_output)
 
 
+def actions(connection: Connection, org: str) -> dict[str, str]:
+    """What happens to each kind, as the guardrails take it. Raises ``NotFound``."""
+    return {kind.kind: kind.action for kind in get(connection, org).kinds}
+
+
 def update(
     change: Change, org: str, kinds: Mapping[str, str] | None = None, *, mask_output: bool | None = None
 ) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,8 +14,12 @@ from gateway.accounts.commands import AS_JSON, opened, show, show_all
 from gateway.accounts.members import KeysOfLeaver, Member
 from gateway.accounts.people import MemberRole
 from gateway.errors import NotFound
+from gateway.guardrails.personal import Policy
+from gateway.guardrails.trial import LONGEST_TRIAL, try_text
+from gateway.guardrails.words import WordList
 
 ROLE = click.Choice(["owner", "member", "finance"])
+OUTCOMES = {"passes": "passes as it is", "masked": "leaves masked", "refused": "is refused"}
 ORG = click.argument("organisation", metavar="ORG")
 
 
@@ -189,6 +194,30 @@ def pii_set(organisation: str, kind: str, action: str, *, as_json: bool) -> None
         found = personal_data.update(change, org, {kind: action})
     changed = next(policy for policy in found.kinds if policy.kind == kind)
     show(changed, as_json=as_json)
+
+
+@pii.command("try")
+@ORG
+@click.argument("text")
+@AS_JSON
+def pii_try(organisation: str, text: str, *, as_json: bool) -> None:
+    """Show what would leave of TEXT ("-" reads it from standard input). Nothing of it is kept."""
+    tried = sys.stdin.read() if text == "-" else text
+    if len(tried) > LONGEST_TRIAL:
+        raise click.ClickException(f"at most {LONGEST_TRIAL:,} characters can be tried at once")
+    with opened() as (engine, _), engine.connect() as connection:
+        org = organisations.find(connection, organisation).id
+        policy = Policy.of(personal_data.actions(connection, org))
+        found = try_text(tried, policy, WordList.compile(words.load(connection, org).words))
+    if as_json:
+        show(found, as_json=True)
+        return
+    click.echo(found.text)
+    for hit in found.hits:
+        click.echo(f"{hit.kind:20} {hit.action:6} {hit.count}  {hit.label}")
+    for word in found.words or ():
+        click.echo(f"{'forbidden word':20} {'block':6} {word}")
+    click.echo(f"The request {OUTCOMES[found.outcome]}.")
 
 
 commands = [member, words_group, pii]

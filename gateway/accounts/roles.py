@@ -20,10 +20,13 @@ Action = Literal[
     "installation.organizations",
     "key.read", "key.write",
     "member.read", "member.write",
+    "model.call",
     "usage.read", "credit.read", "topup.read", "topup.write",
+    "alerts.read", "alerts.write",
     "audit.read",
     "words.read", "words.write", "personal_data.read", "personal_data.write",
     "access_log.read", "subject.export", "subject.erase",
+    "privacy.read", "deletion.read", "incident.export", "retention.write",
     "invoice.read", "export.read", "export.write", "billing_profile.read", "billing_profile.write",
     "installation.finance",
 ]  # fmt: skip
@@ -46,11 +49,16 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "key.write": {"owner": "all", "member": "own", "operator": "all"},
     "member.read": _OWNER,
     "member.write": _OWNER,
+    # under a session, without an API key; who may have keys may
+    "model.call": {"owner": "own", "member": "own", "operator": "own"},
     "usage.read": {"owner": "all", "member": "own", "finance": "all", "operator": "all"},
     "credit.read": _ALL,
     "topup.read": _MONEY,
     # money that has really come in: only who runs the installation can know
     "topup.write": _OPERATOR,
+    # the log names the addresses that were written to
+    "alerts.read": _MONEY,
+    "alerts.write": _OWNER,
     "audit.read": _OWNER,
     "words.read": _OWNER,
     "words.write": _OWNER,
@@ -60,6 +68,12 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "access_log.read": _OWNER,
     "subject.export": _OWNER,
     "subject.erase": _OWNER,
+    # to whom and for how long: what everybody whose requests go there may know
+    "privacy.read": _ALL,
+    "deletion.read": _OWNER,
+    "incident.export": _OWNER,
+    # one installation keeps one class of data for one time
+    "retention.write": _OPERATOR,
     "invoice.read": _MONEY,
     # usage by call with its keys and applications, as a file
     "export.read": _MONEY,

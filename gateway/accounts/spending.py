@@ -12,7 +12,6 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from gateway.accounts.change import Change
 from gateway.db.tables.accounts import api_key
 from gateway.db.tables.close import usage_hour
 from gateway.db.tables.ledger import usage, window_key
@@ -173,24 +172,13 @@ def summary(connection: Connection, wanted: Filter, by: By) -> Sequence[Sum]:
     return [Sum(*row) for row in connection.execute(query)]
 
 
-def forget(change: Change, org: str, user: str) -> int:
-    """Takes an end user's keyed hash off every settled call. Returns of how many.
-
-    What remains is what tax law makes us keep: tokens, prices, amounts. Calls that are still under way or waiting for
-    settlement keep the hash until it is erased again.
-    """
-    u = usage.c
-    statement = usage.update().where(u.org == uuid.UUID(org), u.user_hash == user).values(user_hash=None)
-    return change.connection.execute(statement).rowcount
-
-
 def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     """Bounds on the job's id find the rows by index, as ids rise with time; the months spare the other partitions."""
     u = usage.c
     first, last = (ids.first_of(_ms(moment)) for moment in (wanted.since, wanted.until))
     found = [
         u.org == uuid.UUID(wanted.org),
-        u.month.in_(_months(wanted.since, wanted.until)),
+        u.month.in_(months_between(wanted.since, wanted.until)),
         u.job >= uuid.UUID(first),
         u.job < uuid.UUID(last),
     ]
@@ -222,7 +210,7 @@ def _hours(
     return connection.execute(query).scalars().all()
 
 
-def _months(since: dt.datetime, until: dt.datetime) -> list[str]:
+def months_between(since: dt.datetime, until: dt.datetime) -> list[str]:
     """Every billing month between two moments, as far as there can be calls."""
     at, end, found = max(0, _ms(since)), min(_ms(until), _LAST_MS), list[str]()
     while at <= end:

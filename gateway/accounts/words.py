@@ -41,6 +41,12 @@ def load(connection: Connection, org: str) -> Words:
     return Words(0, []) if row is None else Words(row.version, row.words)
 
 
+def version(connection: Connection, org: str) -> int:
+    """Which version of the list is in force; 0: there is none."""
+    query = sa.select(forbidden_words.c.version).where(forbidden_words.c.org == uuid.UUID(org))
+    return connection.scalar(query) or 0
+
+
 def page(connection: Connection, org: str, *, after: str | None = None, most: int = 50) -> Sequence[str]:
     """Words in order, ``most`` at a time, those after the word ``after``."""
     words = load(connection, org).words

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -97,7 +97,7 @@ def check_body(body: dict[str, Any], policy: Policy, words: WordList | None = No
         InternalError: anything unexpected. The guardrails fail closed, and the cause is not chained to it: its message
             could quote the prompt.
     """
-    walk = _Walk(policy, words if words is not None and len(words) else None)
+    walk = Walk(policy, words if words is not None and len(words) else None)
     try:
         checked = walk.fields(body, "", 0)
     except GatewayError:
@@ -108,8 +108,10 @@ def check_body(body: dict[str, Any], policy: Policy, words: WordList | None = No
     return Checked(checked, checked is not body, found)
 
 
-@dataclass(slots=True)
-class _Walk:
+@dataclass
+class Walk:
+    """One way through a body. What it meets it tells to ``meet`` and ``look_for_words``, which refuse and count here."""
+
     policy: Policy
     words: WordList | None
     found: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
@@ -159,11 +161,11 @@ class _Walk:
             return items
         texts = [items[index]["text"] for index in places]
         whole = "".join(texts)
-        self._refuse_words(whole, location)
+        self.look_for_words(whole, location)
         matches = find(whole, self.policy)
         if not matches:
             return items
-        self._record(location, counts(matches))
+        self.meet(location, counts(matches), matches)
         masked, items = put(whole, matches), list(items)
         position = 0
         for index, text in zip(places, texts, strict=True):
@@ -182,11 +184,11 @@ class _Walk:
         return self._plain(text, location)
 
     def _plain(self, text: str, location: str, stand_in: str = "*") -> str:
-        self._refuse_words(text, location)
+        self.look_for_words(text, location)
         masked, matches = mask(text, self.policy)
         if not matches:
             return text
-        self._record(location, counts(matches))
+        self.meet(location, counts(matches), matches)
         if stand_in != "*":
             masked = put(
                 text,
@@ -196,9 +198,9 @@ class _Walk:
 
     def _json(self, text: str, location: str) -> str:
         # Escapes could hide a word from a search in the document's text.
-        self._refuse_words(text if "\\" not in text else _strings_of(text), location)
+        self.look_for_words(text if "\\" not in text else _strings_of(text), location)
         masked, kinds = mask_json(text, self.policy)
-        self._record(location, kinds)
+        self.meet(location, kinds)
         return masked
 
     def _data(self, value: Any, location: str, key: str, depth: int) -> Any:
@@ -233,16 +235,18 @@ class _Walk:
         return value if masked == shown else masked
 
     def _with_key(self, text: str, key: str, location: str) -> str:
-        self._refuse_words(text, location)
+        self.look_for_words(text, location)
         masked, matches = mask(text, self.policy, before=f'"{key}": ' if key else "")
-        self._record(location, counts(matches))
+        self.meet(location, counts(matches), matches)
         return masked
 
-    def _refuse_words(self, text: str, location: str) -> None:
+    def look_for_words(self, text: str, location: str) -> None:
+        """Raises ``Refused`` where a text holds a forbidden word."""
         if self.words is not None and (word := self.words.find(text)) is not None:
             raise Refused(location, word=word)
 
-    def _record(self, location: str, kinds: dict[str, int]) -> None:
+    def meet(self, location: str, kinds: dict[str, int], _matches: Sequence[Match] = ()) -> None:
+        """Counts what is masked at a place; ``_matches`` say where, except in JSON. Raises ``Refused`` if blocked."""
         blocked = tuple(kind for kind in kinds if self.policy.action(kind) == "block")
         if blocked:
             raise Refused(location, kinds=blocked)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 from gateway.guardrails import scan
 from gateway.guardrails.context import speaks_of_any
@@ -98,31 +97,6 @@ def put(text: str, matches: list[Match]) -> str:
         position = match.end
     parts.append(text[position:])
     return "".join(parts)
-
-
-def dry_run(text: str, policy: Policy) -> dict[str, Any]:
-    """What would happen to ``text``, for people who try a policy: every kind found, off or not. Holds no original."""
-    everything = Policy.of(dict.fromkeys(KINDS, "mask"))
-    masked, matches = mask(text, policy)
-    active = {(match.start, match.end) for match in matches}
-    unmasked = [match for match in find(text, everything) if policy.action(match.kind) == "off"]
-    passed = [match for match in unmasked if (match.start, match.end) not in active]
-    return {
-        "text": put(masked, passed),
-        "blocked": any(policy.action(match.kind) == "block" for match in matches),
-        "found": [_shown(match, policy) for match in sorted([*matches, *passed], key=lambda match: match.start)],
-    }
-
-
-def _shown(match: Match, policy: Policy) -> dict[str, Any]:
-    return {
-        "kind": match.kind,
-        "label": KINDS[match.kind].label_ko,
-        "action": policy.action(match.kind),
-        "start": match.start,
-        "end": match.end,
-        "mask": match.mask,
-    }
 
 
 def counts(matches: list[Match]) -> dict[str, int]:

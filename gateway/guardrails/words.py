@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -128,8 +128,15 @@ class WordList:
 
     def find(self, text: str) -> str | None:
         """The first forbidden word in ``text``, as the organisation wrote it, or None."""
+        return next(self._hits(text), None)
+
+    def every(self, text: str) -> list[str]:
+        """All forbidden words in ``text``, each once, in the order in which they end."""
+        return list(dict.fromkeys(self._hits(text)))
+
+    def _hits(self, text: str) -> Iterator[str]:
         if self._automaton is None:
-            return None
+            return
         closed, seams = _closed(normalise(text))
         raw = closed.encode("utf-8", "replace")
         read, characters = 0, 0
@@ -137,12 +144,12 @@ class WordList:
             if not _whole_latin(raw, last + 1, form):
                 continue
             if not form.spaced:
-                return form.word
+                yield form.word
+                continue
             characters += len(raw[read : last + 1].decode("utf-8", "replace"))
             read = last + 1
             if all(place in seams for place in range(characters - form.size + 1, characters)):
-                return form.word
-        return None
+                yield form.word
 
 
 def _form(word: str, plain: str) -> _Form:

@@ -13,6 +13,7 @@ wr:leases               zset      open job -> when its lease lapses (millisecond
 wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
 wr:l:{scope}            string    tries to sign in, of one account or address (TTL the throttle's period)
 wr:d:{deployment}       hash      breaker, turn and health of a deployment (a day after its last call)
+wr:refused              hash      "{limit} {org or key}" refused for credit since billing looked (taken every few s)
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
 wr:calls                list      the Celery queue of the call workers
@@ -31,6 +32,7 @@ DEAD = "wr:dead"
 CALL_QUEUE = "wr:calls"
 BILLING_QUEUE = "wr:billing"
 NEWS = "wr:news"
+REFUSED = "wr:refused"
 
 ORG_PREFIX = "wr:o:"
 KEY_PREFIX = "wr:k:"

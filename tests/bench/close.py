@@ -19,12 +19,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
-from billing import parties
 from billing.exports import books
 from billing.invoices import close
-from billing.invoices.month import month_start
 from gateway.accounts.people import Person
 from gateway.db import connect, migrate
+from gateway.invoices import parties
+from gateway.invoices.month import month_start
 from tests.bench.settlement import servers
 from tests.billing.books import add_org
 from tests.billing.invoices.closing import DRAFTER, FINALISER, ISSUER, MONTH, PROFILE

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 import gateway.redis
-from billing.invoices import close, content
+from billing.invoices import close
+from gateway.invoices import content
 from gateway.money import EXACT, vat_on, won_floor
 from tests.billing.books import Books
 from tests.billing.conftest import engines, role_url

@@ -54,7 +54,13 @@ local function attempt()
 end
 local refusal, cap = check(number(o[2]), number(o[3]), number(o[4]), number(o[5]), number(k[2]), number(k[3]), number(k[4]))
 if refusal and #sweep(now, tonumber(ARGV[22]), 50) > 0 then refusal, cap = attempt() end
-if refusal then return refusal end
+if refusal then
+  -- billing tells people when a limit refuses calls; read and forgotten every few seconds
+  if refusal[1] == 'credit' and refusal[2] ~= 'none' then
+    redis.call('HSET', 'wr:refused', refusal[2] .. ' ' .. (refusal[2] == 'key' and ARGV[3] or ARGV[2]), int(now))
+  end
+  return refusal
+end
 
 local stamp = string.format('%012x', now)
 local job = stamp .. '7' .. ARGV[6] .. ARGV[7]

@@ -198,7 +198,7 @@ provider_statement = sa.Table(
 )
 
 
-def _rollup(name: str, *dimensions: sa.Column[object], by: str) -> sa.Table:
+def _rollup(name: str, *dimensions: sa.Column[object] | sa.Index, by: str) -> sa.Table:
     return sa.Table(
         name,
         metadata,
@@ -226,5 +226,7 @@ usage_day = _rollup(
     sa.Column("day", sa.Date, primary_key=True),
     *_of(),
     sa.Column("user_hash", sa.Text, primary_key=True),
+    # where end users are still to be forgotten
+    sa.Index("ix_usage_day_end_user", "day", postgresql_where=sa.text("user_hash <> ''")),
     by="day",
 )

@@ -175,6 +175,9 @@ window_org = sa.Table(
     sa.Column("balance_micro", MICRO, nullable=False),
     # usage on account (postpaid) that is in the balance and has not been given back to it
     sa.Column("account_micro", MICRO, nullable=False, server_default=_ZERO),
+    # the balance right after the last top-up, and which one that was: alerts measure what is spent against it
+    sa.Column("topup_micro", MICRO),
+    sa.Column("topup_id", sa.Uuid),
 )
 
 window_month = sa.Table(

@@ -36,4 +36,5 @@ access_log = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("records", sa.BigInteger, nullable=False),
     sa.Index("ix_access_log_org", "org", "id"),
+    sa.Index("ix_access_log_at", "at"),
 )

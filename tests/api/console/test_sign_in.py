@@ -80,7 +80,15 @@ async def test_every_form_of_a_session_is_refused_without_its_token(office: Offi
     assert (await office.call(owner, "GET", "/keys")).json()["data"][0]["state"] == "active"
 
 
-PAGES = ("/console", "/console/keys", "/console/models", "/console/none", "/console/calls/x", "/console/organization")
+PAGES = (
+    "/console",
+    "/console/keys",
+    "/console/models",
+    "/console/none",
+    "/console/calls/x",
+    "/console/organization",
+    "/console/playground",
+)
 
 
 OPEN = ("/console/sign-in", "/console/invitation", "/console/password", "/console/password/forgotten")

@@ -12,7 +12,8 @@ from tests.api.manage.conftest import BASE, Office, Someone
 pytestmark = pytest.mark.anyio
 
 TABLES = (
-    "organisation", "membership", "person", "api_key", "one_time_link", "topup_request", "session",
+    "organisation", "membership", "person", "api_key", "one_time_link", "topup_request", "session", "alert_settings",
+    "alert_delivery",
 )  # fmt: skip
 
 
@@ -38,7 +39,10 @@ def example(schema: dict[str, Any], components: dict[str, Any], victim: dict[str
         return schema["enum"][0]
     match schema.get("type"):
         case "object":
-            return {field: example(inner, components, victim, field) for field, inner in schema["properties"].items()}
+            return {
+                field: example(inner, components, victim, field)
+                for field, inner in schema.get("properties", {}).items()
+            }
         case "array":
             return []
         case "integer":

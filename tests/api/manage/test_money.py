@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -159,6 +160,13 @@ async def test_an_end_users_records_are_shown_and_erased_with_proof(office: Offi
     assert (await office.call(owner, "POST", "/subjects/export", asked | {"reason": " "})).status_code == 400
     erased = (await office.call(owner, "POST", "/subjects/erasure", asked)).json()
     assert (erased["user_hash"], erased["records"]) == (whom, 2)
+    calls = sorted(str(uuid.UUID(call.removeprefix(ids.PUBLIC_PREFIX))) for call in mine)
+    assert erased["digest"] == hashlib.sha256("\n".join(calls).encode()).hexdigest()
+    [kept] = (await office.call(owner, "GET", "/privacy/deletions")).json()["data"]
+    assert (kept["id"], kept["subject"], kept["records"], kept["actor"]) == (
+        erased["proof"], whom, 2, f"key:{owner.key_id}",
+    )  # fmt: skip
+    assert (await office.call(stranger, "GET", "/privacy/deletions")).json()["data"] == []
     assert (await office.call(owner, "POST", "/subjects/export", asked)).json()["data"] == []
     with office.engine.connect() as connection:
         left = connection.execute(text("SELECT org FROM usage WHERE user_hash = :h"), {"h": whom}).scalars().all()
@@ -166,4 +174,4 @@ async def test_an_end_users_records_are_shown_and_erased_with_proof(office: Offi
     assert left == [uuid.UUID(stranger.org)]
     assert "kim@example.kr" not in stored and "열람 요구" in stored
     [proof] = (await office.call(owner, "GET", "/audit-log", action="subject.erase")).json()["data"]
-    assert (proof["subject"], proof["details"]) == (whom, {"records": 2})
+    assert (proof["subject"], proof["details"]) == (whom, {"records": 2, "proof": erased["proof"]})

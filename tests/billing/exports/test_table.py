@@ -5,7 +5,7 @@ import pytest
 
 from billing.exports.csv_file import csv_chunks
 from billing.exports.settlement import COLUMNS as SETTLEMENT
-from billing.exports.table import Column, Kind, Sums, Value, cell, harmless
+from gateway.invoices.table import Column, Kind, Sums, Value, cell, harmless
 
 
 @pytest.mark.parametrize(

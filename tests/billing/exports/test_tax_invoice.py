@@ -10,10 +10,10 @@ import pytest
 from openpyxl.utils import get_column_letter
 
 from billing.exports.tax_invoice import COLUMNS, FormError, NotUploadableError, Selection, select, upload_files
-from billing.invoices.invoice import Amendment, Invoice
-from billing.invoices.numbering import InvoiceNumber
-from billing.invoices.totals import Funding, VatRule
-from tests.billing.invoices.samples import CUSTOMER, GROSS, invoice, line
+from gateway.invoices.invoice import Amendment, Invoice
+from gateway.invoices.numbering import InvoiceNumber
+from gateway.invoices.totals import Funding, VatRule
+from tests.gateway.invoices.samples import CUSTOMER, GROSS, invoice, line
 
 SHEET = "엑셀업로드양식"
 

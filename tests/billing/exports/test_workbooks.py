@@ -13,8 +13,8 @@ from billing.exports.settlement import COLUMNS, SHEET, WITH_COST, Billed, Settle
 from billing.exports.usage_detail import COLUMNS as USAGE
 from billing.exports.usage_detail import UsageRow
 from billing.exports.xlsx_file import write_xlsx
-from billing.invoices.totals import Funding, add_exact, compute
-from tests.billing.invoices.samples import GROSS, LINES
+from gateway.invoices.totals import Funding, add_exact, compute
+from tests.gateway.invoices.samples import GROSS, LINES
 
 BILLED = Billed(
     month="202611",

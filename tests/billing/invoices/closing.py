@@ -9,15 +9,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from billing import ledger, parties
-from billing.invoices import close, content
+from billing import ledger
+from billing.invoices import close
 from billing.invoices.close import Stored
-from billing.invoices.content import Statement
-from billing.invoices.month import month_start
 from billing.lock import SettlerLock
 from billing.reconcile import reconcile
 from billing.window import rebuild
 from gateway.accounts.people import Person
+from gateway.invoices import content, parties
+from gateway.invoices.content import Statement
+from gateway.invoices.month import month_start
 from gateway.money import exact, micro_ceil, won_text
 from gateway.wire.event import Part, UsageEvent
 from tests.billing.books import Books

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from billing import parties
-from billing.invoices import close, collecting, content, lapse
+from billing.invoices import close, collecting, lapse
 from billing.invoices.close import CloseError
 from billing.invoices.payments import book_payment, mark_overdue
-from billing.invoices.totals import Amount
 from billing.lock import SettlerLock
+from gateway.invoices import content, parties
+from gateway.invoices.totals import Amount
 from gateway.wire import keys
 from tests.billing.books import Books
 from tests.billing.events import job_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from gateway.accounts import keys, people
 from gateway.accounts.change import OPERATOR, changing
@@ -79,3 +79,14 @@ def test_personal_data_is_listed_and_set(run: Run, org: Organisation) -> None:
     assert "휴대전화번호" in run("pii", "list", org.id).output
     refused = run("pii", "set", org.id, "passport", "off")
     assert refused.exit_code == 1 and "mask or block" in refused.output
+
+
+def test_a_text_is_tried_without_a_trace(run: Run, org: Organisation, engine: Engine) -> None:
+    run("words", "add", org.id, "기밀")
+    tried = answer(run("pii", "try", org.id, "기 밀 901010-1234567", "--json"))
+    assert (tried["outcome"], tried["text"], tried["words"]) == ("refused", "기 밀 901010-*******", ["기밀"])
+    shown = run("pii", "try", org.id, "901010-1234567").output
+    assert "901010-*******" in shown and "주민등록번호" in shown and "leaves masked" in shown
+    assert "at most" in run("pii", "try", org.id, "x" * 200_001).output
+    with engine.connect() as connection:
+        assert "1234567" not in repr(connection.execute(text("SELECT * FROM audit_log")).all())

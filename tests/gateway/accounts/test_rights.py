@@ -29,6 +29,8 @@ usage.read                 a o a a
 credit.read                a a a a
 topup.read                 a - a a
 topup.write                - - - a
+alerts.read                a - a a
+alerts.write               a - - a
 audit.read                 a - - a
 words.read                 a - - a
 words.write                a - - a
@@ -37,6 +39,10 @@ personal_data.write        a - - a
 access_log.read            a - - a
 subject.export             a - - a
 subject.erase              a - - a
+privacy.read               a a a a
+deletion.read              a - - a
+incident.export            a - - a
+retention.write            - - - a
 """
 EXPECTED: dict[tuple[str, str], str | None] = {
     (line.split()[0], role): {"a": "all", "o": "own", "-": None}[cell]

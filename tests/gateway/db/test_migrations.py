@@ -16,14 +16,18 @@ from gateway.db import connect, migrate
 from gateway.db.base import metadata
 from gateway.db.seed import seed
 from gateway.db.tables.accounts import organisation
+from gateway.db.tables.alerts import alert, alert_delivery, alert_settings
 from gateway.db.tables.catalogue import price
+from gateway.db.tables.ledger import window_org
 from gateway.db.tables.people import one_time_link, session
 from gateway.db.tables.policy import access_log, forbidden_words
+from gateway.db.tables.privacy import deletion_proof, guardrail_event, retention_setting
 
 OURS = {
     "organisation", "person", "membership", "api_key", "audit_log", "topup_request", "organisation_seq", "outbox",
     "price", "exchange_rate", "model_state", "window_epoch", "session", "one_time_link",
-    "forbidden_words", "access_log",
+    "forbidden_words", "access_log", "alert_settings", "alert", "alert_delivery", "window_org",
+    "retention_setting", "deletion_proof", "guardrail_event",
 }  # fmt: skip
 
 
@@ -67,7 +71,10 @@ def test_the_migrated_schema_is_the_one_that_the_code_knows(engine: Engine) -> N
     with engine.connect() as connection:
         options = {"target_metadata": metadata, "compare_type": True, "include_object": ours}
         found = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
-    known = (organisation, price, session, one_time_link, forbidden_words, access_log)
+    known = (
+        organisation, price, session, one_time_link, forbidden_words, access_log, alert_settings, alert, alert_delivery,
+        window_org, retention_setting, deletion_proof, guardrail_event,
+    )  # fmt: skip
     assert {table.name for table in known} < OURS & set(metadata.tables)
     assert found == []
 
@@ -123,6 +130,11 @@ def test_a_role_may_do_its_work(roles: dict[str, Engine], role: str, statement: 
         ("wonrouter_api", "DELETE FROM access_log"),
         ("wonrouter_api", "UPDATE usage SET won = 0"),
         ("wonrouter_api", "DELETE FROM forbidden_words"),
+        ("wonrouter_api", "UPDATE alert_delivery SET state = 'delivered'"),
+        ("wonrouter_api", "INSERT INTO alert (id) VALUES (gen_random_uuid())"),
+        ("wonrouter_worker", "SELECT * FROM alert_settings"),
+        ("wonrouter_billing", "UPDATE alert_settings SET webhook_url = NULL"),
+        ("wonrouter_billing", "UPDATE alert_delivery SET payload = '{}'"),
         ("wonrouter_api", "INSERT INTO invoice (id) VALUES (gen_random_uuid())"),
         ("wonrouter_api", "INSERT INTO entry (txn) VALUES (gen_random_uuid())"),
         ("wonrouter_api", "UPDATE task SET result = '{}'"),
@@ -139,6 +151,14 @@ def test_a_role_may_do_its_work(roles: dict[str, Engine], role: str, statement: 
         ("wonrouter_billing", "UPDATE topup_request SET amount_won = 1"),
         ("wonrouter_billing", "UPDATE exchange_rate SET rate = 1"),
         ("wonrouter_billing", "DELETE FROM audit_log"),
+        ("wonrouter_billing", "DELETE FROM access_log"),
+        ("wonrouter_billing", "UPDATE usage SET user_hash = NULL"),
+        ("wonrouter_billing", "INSERT INTO deletion_proof (class) VALUES ('x')"),
+        ("wonrouter_billing", "SELECT forget_end_user(gen_random_uuid(), 'x', 'x')"),
+        ("wonrouter_api", "UPDATE usage SET user_hash = NULL"),
+        ("wonrouter_api", "INSERT INTO deletion_proof (class) VALUES ('x')"),
+        ("wonrouter_api", "SELECT retire('session', now(), 1)"),
+        ("wonrouter_worker", "SELECT * FROM guardrail_event"),
     ],
 )
 def test_a_role_may_do_nothing_else(roles: dict[str, Engine], role: str, statement: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.guardrails import scan
 from gateway.guardrails.kinds import KINDS
-from gateway.guardrails.personal import Match, Policy, dry_run, find, mask
+from gateway.guardrails.personal import Match, Policy, find, mask
 from tests.gateway.guardrails.texts import DEFAULT, EVERYTHING, TODAY, texts
 
 
@@ -192,20 +192,6 @@ def test_the_examples_of_the_registry_are_true() -> None:
     for kind in KINDS.values():
         masked, matches = mask(kind.example, EVERYTHING, today=TODAY)
         assert (masked, [match.kind for match in matches]) == (kind.masked, [kind.name])
-
-
-def test_a_dry_run_shows_what_would_happen_without_originals() -> None:
-    text = "901010-1234567, 010-1234-5678, kim@example.com"
-    shown = dry_run(text, Policy.of({"mobile": "block"}))
-    assert shown["text"] == "901010-*******, ***-****-****, ***@*******.***"
-    assert shown["blocked"]
-    assert [(found["kind"], found["action"]) for found in shown["found"]] == [
-        ("resident_number", "mask"),
-        ("mobile", "block"),
-        ("email", "off"),
-    ]
-    assert "234567" not in str(shown)
-    assert "5678" not in str(shown)
 
 
 @settings(max_examples=400, deadline=None)

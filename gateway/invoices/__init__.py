@@ -1,0 +1,1 @@
+"""What an invoice says: its sums, its parties and dates, the document in HTML and PDF. Pure but for reading the books."""
