@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, text
 
 from billing.lock import SettlerLock
 from gateway.accounts import outbox
 from gateway.db.tables.accounts import audit_log
+from gateway.finance.checks import dead_letter
 from gateway.wire import ids, keys
 
 PAGE = 500
@@ -103,20 +104,8 @@ def _entries(redis: Any) -> Iterator[tuple[str, dict[bytes, bytes]]]:
 
 
 def _shown(entry: str, fields: Mapping[bytes, bytes]) -> dict[str, Any]:
-    def said(name: bytes) -> str:
-        return fields.get(name, b"").decode(errors="replace")
-
-    micro = said(b"micro")
-    at = dt.datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, dt.UTC)
-    return {
-        "entry": entry,
-        "died_at": at.isoformat(),
-        "job": said(b"job"),
-        "org": said(b"org"),
-        "key": said(b"key"),
-        "micro": int(micro) if micro.isascii() and micro.isdigit() else 0,
-        "why": said(b"why"),
-    }
+    letter = msgspec.structs.asdict(dead_letter(entry.encode(), fields))
+    return letter | {"died_at": letter["died_at"].isoformat()}
 
 
 def _uuid(written: str) -> str | None:

@@ -22,12 +22,14 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from gateway.business_days import business_days_between
 from gateway.db.tables.accounts import audit_log
 from gateway.db.tables.catalogue import exchange_rate
+from gateway.finance.rates import listed, staleness
 from gateway.http import HttpError, UpstreamTransport
 from gateway.money import EXACT, won_text
 from gateway.wire.ids import SEOUL
+
+__all__ = ["listed", "staleness"]  # what commands look for here, too
 
 EXIMBANK_URL = "https://oapi.koreaexim.go.kr/site/program/financial/exchangeJSON"
 FETCH_S = 20.0
@@ -63,15 +65,6 @@ class Entered:
     id: str
     published: Published
     new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Staleness:
-    """How old the newest rate is. ``business_days`` is how many of Korea's have passed since its date."""
-
-    newest: dt.date | None
-    business_days: int
-    demo: bool
 
 
 def read_rate(written: str) -> Decimal:
@@ -147,36 +140,6 @@ def _refuse_leap(connection: Connection, given: Published) -> None:
             f"{won_text(given.rate)} for {given.date} is more than a tenth away from {won_text(before.rate)} "
             f"of {before.date}; say that it is meant (--insist) if it is"
         )
-
-
-def listed(connection: Connection, most: int = 60) -> list[dict[str, Any]]:
-    """The newest rates, by date and then by entry."""
-    rows = connection.execute(
-        select(exchange_rate).order_by(exchange_rate.c.date.desc(), exchange_rate.c.effective_from.desc()).limit(most)
-    )
-    return [
-        {
-            "id": row.id,
-            "date": row.date.isoformat(),
-            "rate": won_text(row.rate),
-            "source": row.source,
-            "effective_from": row.effective_from.isoformat(),
-        }
-        for row in rows
-    ]
-
-
-def staleness(connection: Connection, today: dt.date) -> Staleness:
-    """The age of the newest rate on ``today`` (a date in Seoul)."""
-    row = connection.execute(
-        select(exchange_rate.c.date, exchange_rate.c.source)
-        .where(exchange_rate.c.date <= today)
-        .order_by(exchange_rate.c.date.desc(), exchange_rate.c.effective_from.desc())
-        .limit(1)
-    ).one_or_none()
-    if row is None:
-        return Staleness(None, 0, demo=False)
-    return Staleness(row.date, business_days_between(row.date, today), demo=row.source == "demo")
 
 
 def from_csv(raw: bytes) -> list[Published]:

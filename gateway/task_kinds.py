@@ -184,6 +184,9 @@ RULES: dict[Kind, Rule] = {
     "statement.import": Rule(ImportStatement, upload="needed"),
 }
 
+OWN: tuple[Kind, ...] = tuple(kind for kind, found in RULES.items() if found.own)
+"""What an organisation may ask for itself."""
+
 
 def rule(kind: str) -> Rule:
     """Raises ``NotFound``."""

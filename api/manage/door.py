@@ -23,7 +23,9 @@ Guard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitab
 
 OPEN = "open"
 """The action of what needs no credential: signing in, and links that work once."""
-WITHOUT_ORGANISATION: frozenset[Action] = frozenset({"session.self", "installation.organizations"})
+WITHOUT_ORGANISATION: frozenset[Action] = frozenset({
+    "session.self", "installation.organizations", "installation.finance", "invoice.read", "export.read", "export.write",
+})  # fmt: skip
 """What an operator can do before choosing an organisation."""
 
 

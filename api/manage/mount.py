@@ -10,11 +10,16 @@ from litestar.openapi.spec import Components, SecurityRequirement, SecuritySchem
 
 from api.manage import BASE
 from api.manage.alerts import alert_routes
+from api.manage.asking import task_routes
+from api.manage.billing_data import billing_data_routes
+from api.manage.books import book_routes
 from api.manage.desk import HANDLERS
 from api.manage.door import guard
+from api.manage.invoices import invoice_routes
 from api.manage.keys import key_routes
 from api.manage.members import member_routes
 from api.manage.money import money_routes
+from api.manage.months import month_routes
 from api.manage.organization import organization_routes
 from api.manage.privacy import privacy_routes
 from api.manage.records import record_routes
@@ -57,6 +62,11 @@ def manage_router(signing: Signing) -> Router:
         *privacy_routes(desk),
         *transfer_routes(desk),
         *record_routes(desk),
+        *invoice_routes(desk),
+        *billing_data_routes(desk),
+        *task_routes(desk),
+        *month_routes(desk),
+        *book_routes(desk),
     ]
     ways: list[SecurityRequirement] = [{"key": []}, {"bearer": []}, {"session": []}]
     for handler in guarded:

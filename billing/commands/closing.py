@@ -137,12 +137,13 @@ def close_approve(number: str, approval: str, email: str, password: str) -> None
 @AS_JSON
 def close_show(month: str, organisation: str | None, *, as_json: bool) -> None:
     """Show how far MONTH is: open and collecting organisations, drafts, invoices, what is paid."""
-    from billing.invoices.overview import month_overview, standing
+    from billing.invoices.overview import standing
+    from gateway.finance.months import overview
 
     with opened() as (engine, redis), engine.connect() as connection:
         org = organisations.find(connection, organisation).id if organisation else None
         collected = standing(redis, connection, month)
-        rows = month_overview(connection, month, org)
+        rows = overview(connection, month, org)
     if not as_json:
         click.echo(f"{month}: {collected}")
     show_all(rows, _SHOWN, as_json=as_json)

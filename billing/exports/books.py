@@ -15,6 +15,7 @@ from billing.exports.settlement import Billed, SettlementRow, settlement_rows
 from billing.exports.usage_detail import UsageRow
 from billing.exports.xlsx_file import write_xlsx
 from gateway.db.tables.accounts import audit_log
+from gateway.finance.documents import SEEN_BY_CUSTOMERS
 from gateway.invoices import content
 from gateway.invoices.calendar import written_on
 from gateway.invoices.document import document
@@ -41,6 +42,7 @@ FETCHED = 2_000
 _DOCUMENTS = text("""
 SELECT DISTINCT ON (i.org) i.* FROM invoice i
 WHERE i.month = :month AND (CAST(:org AS uuid) IS NULL OR i.org = CAST(:org AS uuid))
+AND (CAST(:number AS text) IS NULL OR i.number = :number)
 ORDER BY i.org, (i.finalised_at IS NOT NULL) DESC, i.amendment DESC
 """)
 _UNCLOSED = text("""
@@ -88,8 +90,21 @@ def note(connection: Connection, what: What, month: str, org: str | None, form: 
     )
 
 
-def write(engine: Engine, what: What, month: str, org: str | None, form: Format, target: IO[bytes]) -> int:
-    """Writes one export into ``target`` and returns how many rows (documents) it has. Raises ``ExportError``."""
+def write(
+    engine: Engine,
+    what: What,
+    month: str,
+    org: str | None,
+    form: Format,
+    target: IO[bytes],
+    *,
+    number: str | None = None,
+    drafts: bool = True,
+) -> int:
+    """Writes one export into ``target`` and returns how many rows (documents) it has. Raises ``ExportError``.
+
+    ``number`` names the document where a month has several; without ``drafts`` only those that went out are shown.
+    """
     if form not in FORMATS[what]:
         raise ExportError(f"{what} comes as {' or '.join(FORMATS[what])}, not as {form}")
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -105,12 +120,13 @@ def write(engine: Engine, what: What, month: str, org: str | None, form: Format,
             case "tax-invoice":
                 raise ExportError("the upload sheet may need several files: ask tax_files for them")
             case "invoice":
-                return _document(target, form, documents(connection, month, org))
+                found = documents(connection, month, org, number)
+                return _document(target, form, [one for one in found if drafts or one.state in SEEN_BY_CUSTOMERS])
 
 
-def documents(connection: Connection, month: str, org: str | None) -> list[Invoice]:
+def documents(connection: Connection, month: str, org: str | None, number: str | None = None) -> list[Invoice]:
     """The month's documents as they stand, drafts included, by number."""
-    rows = connection.execute(_DOCUMENTS, {"month": month, "org": org})
+    rows = connection.execute(_DOCUMENTS, {"month": month, "org": org, "number": number})
     found = [
         content.invoice(
             content.read(row.content), cast(State, row.state), row.issued_on, row.due_on, row.approval or ""
@@ -121,7 +137,7 @@ def documents(connection: Connection, month: str, org: str | None) -> list[Invoi
 
 
 def _settlement(connection: Connection, month: str, org: str | None) -> Iterator[SettlementRow]:
-    asked = {"month": month, "org": org}
+    asked = {"month": month, "org": org, "number": None}
     for row in connection.execute(_DOCUMENTS, asked).all():
         said = content.read(row.content)
         party = said.customer.party

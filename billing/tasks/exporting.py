@@ -12,9 +12,9 @@ from billing.tasks.job import Job, RefusedError
 
 MEDIA_TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
     "pdf": "application/pdf",
-    "html": "text/html; charset=utf-8",
+    "html": "text/html",
     "zip": "application/zip",
 }
 
@@ -24,7 +24,10 @@ def export(job: Job) -> Outcome:
     what: Any = job.claim.kind.removeprefix("export.")
     given = job.parameters
     target = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the task ends, and gone when it is closed
-    rows = books.write(job.engine, what, given.month, job.org, given.format, target)
+    number = given.number if what == "invoice" else None
+    rows = books.write(
+        job.engine, what, given.month, job.org, given.format, target, number=number, drafts=job.person.operator
+    )  # fmt: skip
     return _stored(job, target, rows, given.format)
 
 

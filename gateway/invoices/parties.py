@@ -163,7 +163,10 @@ def _checked(name: str, value: str) -> str:
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ProfileError(f"{name} is one of {', '.join(_CHOICES[name])}")
     if name == "registration" and value:
-        return korea.business_number(value)
+        try:
+            return korea.business_number(value)
+        except ValueError as error:
+            raise ProfileError(str(error)) from error
     if name == "branch" and value and not re.fullmatch("[0-9]{4}", value):
         raise ProfileError("a branch number (종사업장번호) has four digits")
     if name in ("email", "email2") and value and not _EMAIL.fullmatch(value):

@@ -20,6 +20,7 @@ from billing.commands import rates as commands
 from gateway.catalogue.model import NoRate
 from gateway.db.catalogue_store import milliseconds, read_snapshot
 from gateway.db.seed import seed
+from gateway.finance import rates
 from gateway.wire import keys
 from gateway.wire.ids import SEOUL
 from gateway.wire.news import News, decode_news
@@ -156,7 +157,7 @@ def test_selling_stops_when_the_newest_rate_is_too_old(connection: Connection) -
     assert snapshot.terms_at(MODEL, wednesday - 1).valid_until_ms == wednesday
     with pytest.raises(NoRate):
         snapshot.terms_at(MODEL, wednesday)
-    assert fx.staleness(connection, dt.date(2030, 3, 20)) == fx.Staleness(last, 3, demo=False)
+    assert fx.staleness(connection, dt.date(2030, 3, 20)) == rates.Staleness(last, 3, demo=False)
 
 
 def test_a_price_is_a_new_version_from_now_or_later(books: Books) -> None:

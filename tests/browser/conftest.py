@@ -24,8 +24,12 @@ from gateway.accounts import people
 from gateway.accounts.change import OPERATOR, changing
 from gateway.accounts.people import MemberRole
 from gateway.db import connect
+from gateway.invoices.month import month_start
+from gateway.wire import keys
+from gateway.wire.event import encode_event
+from tests.billing.events import job_id, part, usage_event
 from tests.browser.visitor import Visitor
-from tests.operating import Installation, installed
+from tests.operating import Installation, installed, until
 from tests.provider.server import Provider, running_provider
 
 MODELS = {"openai/gpt-4o": "gpt-4o", "openai/gpt-4o-mini": "gpt-4o-mini"}
@@ -67,6 +71,33 @@ class Site(Installation):
             redis.close()
             engine.dispose()
         return Person(made.id, email, name)
+
+    def customer(self, name: str, month: str, calls: int = 12) -> str:
+        """A postpaid organisation with everything an invoice needs, and calls of a month that is over, in the books."""
+        made = str(self.ask("org", "create", "--name", name, "--billing", "postpaid")["id"])
+        self.run(
+            "billing-profile", "set", made, "--legal-name", name, "--registration", "999-88-12349",
+            "--representative", "김하늘", "--address", "경기도 성남시", "--json",
+        )  # fmt: skip
+        key = str(self.ask("key", "create", "--org", made, "--name", "운영 키")["id"])
+        there = installations.find(self.state, {})
+        redis = redis_clients.connect(there.redis_url)
+        first = int(month_start(month).timestamp() * 1000)
+        try:
+            for number in range(calls):
+                event = usage_event(
+                    made, key, job=job_id(first + number * 3_600_000), title=("상담 봇", "번역기")[number % 2],
+                    parts=[part(1_000 + number, 500, rate="1400.60", model=("openai/gpt-4o", "openai/gpt-4o-mini")[number % 2])],
+                )  # fmt: skip
+                fields = {
+                    "job": event.job, "org": made, "key": key, "out": "posted", "micro": event.micro, "ep": 1, "hold": 0,
+                    "ev": encode_event(event), "att": b"",
+                }  # fmt: skip
+                redis.xadd(keys.USAGE, fields)  # type: ignore[arg-type]
+        finally:
+            redis.close()
+        until(lambda: self.ask("window")["unsettled"] == 0, "the month's calls are in the books")
+        return made
 
 
 @pytest.fixture(scope="session")
