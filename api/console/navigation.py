@@ -31,7 +31,7 @@ NAVIGATION: tuple[Entry, ...] = (
 
 SECTIONS: dict[str, tuple[Entry, ...]] = {
     "finance": (
-        Entry("/finance", "finance.months", "invoice.read"),
+        Entry("/finance", "finance.months", "invoice.read", f"{BASE}/finance/months"),
         Entry("/finance/exports", "finance.exports", "export.read"),
         Entry("/finance/payments", "finance.payments", "invoice.read"),
         Entry("/finance/statements", "finance.statements", "installation.finance"),

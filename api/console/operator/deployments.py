@@ -86,7 +86,7 @@ async def _rows(desk: Desk, found: list[Shown]) -> list[Row]:
     rows: list[Row] = []
     for each in found:
         state, total = seen.get(each.id), totals.get(each.model, 0.0)
-        share = int(state.calls * 1_000 / total) if state is not None and total > 0.01 else None
+        share = round(state.calls * 1_000 / total) if state is not None and total > 0.01 else None
         rows.append(Row(each, state, share))
     return rows
 
