@@ -21,7 +21,7 @@ FOLDER = resources.files("api.console").joinpath("templates")
 OWN_WORDS = {"example.html"}
 TEMPLATES = {entry.name: entry.read_text(encoding="utf-8") for entry in FOLDER.iterdir()}
 MADE_UP = {
-    *(f"audit.{name.replace('.', '_')}" for name in ACTIONS),
+    *(f"change.{name.replace('.', '_')}" for name in ACTIONS),
     *(f"settings.{entry.section}{end}" for entry in SECTIONS for end in ("", "_lead")),
     *(f"settings.done_{name}" for name in DONE), "settings.prepaid", "settings.postpaid",
     *(f"settings.party_{name}" for name in PARTY_FIELDS),
