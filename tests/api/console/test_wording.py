@@ -15,6 +15,7 @@ from api.console.settings.audit import ACTIONS
 from api.console.settings.layout import DONE, SECTIONS
 from api.manage.mount import REFUSALS
 from gateway import errors
+from gateway.accounts import retention
 from gateway.invoices.parties import PARTY_FIELDS
 
 FOLDER = resources.files("api.console").joinpath("templates")
@@ -31,6 +32,8 @@ MADE_UP = {
         "delivery_delivered", "delivery_failed", "action_mask", "action_block", "action_off", "outcome_passes",
         "outcome_masked", "outcome_refused",
     )),
+    *(f"kept.{name}" for name, kept in retention.classes().items() if kept.days is None),
+    *(f"country.{code}" for code in ("US", "CN", "SG", "KR")),
     *(f"docs.{name}" for name in (*PAGES, *REFERENCES)),
     "dashboard.application", "dashboard.key",
     "call.cached", "call.cache_write", "call.reasoning", "call.image", "call.searches", "call.tier_base", "call.tier_long",
