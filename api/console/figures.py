@@ -70,6 +70,11 @@ def tenths(per_mille: int) -> str:
     return f"{per_mille // 10}.{per_mille % 10}"
 
 
+def last_day(end: dt.datetime) -> str:
+    """The last whole day in Seoul before something ends."""
+    return day(end - dt.timedelta(seconds=1))
+
+
 def tokens(count: int) -> str:
     """A length in tokens, short: ``128K``, ``1M``."""
     for size, letter in ((1_000_000, "M"), (1_000, "K")):

@@ -11,6 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.console import BASE
+from api.console.company_sign_in import company_routes
 from api.console.dashboard import dashboard_routes
 from api.console.documentation import documentation_routes
 from api.console.finance.files import file_routes
@@ -52,6 +53,7 @@ def console_router(signing: Signing) -> Router:
         route_handlers=[
             *static_routes(),
             *sign_in_routes(signing),
+            *company_routes(signing),
             *joining_routes(signing),
             *choice_routes(signing),
             *dashboard_routes(desk),

@@ -46,7 +46,8 @@ def _templates() -> Environment:
     made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION, "sections": SECTIONS})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
     made.filters |= {
         "grouped": figures.grouped, "usd": figures.usd, "moment": figures.moment, "day": figures.day,
-        "short_tokens": figures.tokens, "micro": figures.from_micro, "seconds": figures.seconds, "tenths": figures.tenths,
+        "short_tokens": figures.tokens, "micro": figures.from_micro, "last_day": figures.last_day,
+        "seconds": figures.seconds, "tenths": figures.tenths,
     }  # fmt: skip
     return made
 

@@ -8,6 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from sqlalchemy import Connection
 
+from api.console import wording
 from api.console.settings.layout import back, settings_page
 from api.console.visit import form, visit_of
 from api.manage.desk import Desk
@@ -33,7 +34,7 @@ def transfer_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
         org, recipients, classes = await desk.read(work)
         return settings_page(
-            request, desk, "transfers", organisation=org, recipients=recipients, classes=classes,
+            request, desk, "transfers", organisation=org, recipients=recipients, classes=classes, has=wording.has,
             may_write=visit.may("organization.privacy"),
         )  # fmt: skip
 

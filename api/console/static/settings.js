@@ -1,6 +1,8 @@
 // What makes the settings quicker to use. Every page works without it.
 "use strict";
 
+document.querySelector(".contents [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
 for (const form of document.querySelectorAll("form[data-change]")) {
   const button = form.querySelector("button");
   const usual = form.querySelector("select").value;

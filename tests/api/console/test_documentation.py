@@ -8,9 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import httpx
 import pytest
 
 from api.console import documentation, wording
@@ -20,20 +23,39 @@ from tests.installation import RunningInstallation
 
 ANYIO = pytest.mark.anyio
 NODE = shutil.which("node")
-PLAYED = (
-    "openai/gpt-4o-mini",
-    "openai/gpt-4o",
-    "google/gemini-2.5-flash-image",
-    "google/gemini-2.5-flash",
-    "kr/gpt4o-mini",
-)
-"""What the examples call; here the sandbox answers for them."""
+PLAYED = ("openai/gpt-4o-mini", "openai/gpt-4o", "google/gemini-2.5-flash-image", "google/gemini-2.5-flash")
+"""What the examples call, and kr/auto chooses from; here the sandbox answers for them."""
 
 
-def runnable(code: str, root: str, key: str) -> str:
-    for model in PLAYED:
-        code = code.replace(f'"{model}"', '"sandbox/echo"')
-    return code.replace("BASE_URL", root).replace("YOUR_KEY", key)
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInstallation]:
+    """One of this module's own: its deployments are not those of other tests."""
+    folder = tmp_path_factory.mktemp("documented")
+    running = RunningInstallation(folder / "state")
+    file = folder / "deployments.toml"
+    tables = [f'[[deployment]]\nmodel = "{model}"\nprovider = "sandbox"\nupstream_model = "echo"\n' for model in PLAYED]
+    file.write_text("\n".join(tables), encoding="utf-8")
+    running.command("deployments", "apply", str(file))
+    until_reachable(running)
+    yield running
+    running.stop()
+
+
+def until_reachable(running: RunningInstallation) -> None:
+    """Waits until the front end has heard of the deployments."""
+    up = running.up
+    for _ in range(200):
+        listed = httpx.get(f"{up['base_url']}/models", headers={"X-API-Key": up["bizrouter_key"]}, timeout=10).json()
+        if {model["id"] for model in listed["models"] if model["available"]} >= set(PLAYED):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the deployments never came into force")
+
+
+def runnable(code: str, running: RunningInstallation) -> str:
+    up = running.up
+    root = str(up["base_url"]).removesuffix("/api/v1")
+    return code.replace("BASE_URL", root).replace("YOUR_KEY", up["bizrouter_key"])
 
 
 @ANYIO
@@ -77,11 +99,10 @@ async def test_the_reference_names_every_operation_of_the_management_api(browser
     assert all(f"<code>{path}</code>" in shown for path in public["paths"])
 
 
-def test_every_python_example_runs(running_installation: RunningInstallation, tmp_path: Path) -> None:
-    up = running_installation.up
+def test_every_python_example_runs(installation: RunningInstallation, tmp_path: Path) -> None:
     for name, codes in examples().items():
         file = tmp_path / f"{name}.py"
-        file.write_text(runnable(codes["python"], root_of(up), up["bizrouter_key"]), encoding="utf-8")
+        file.write_text(runnable(codes["python"], installation), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, str(file)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
         )
@@ -89,10 +110,9 @@ def test_every_python_example_runs(running_installation: RunningInstallation, tm
         assert done.stdout.strip() or name == "image_out", name
 
 
-def test_every_curl_example_runs(running_installation: RunningInstallation, tmp_path: Path) -> None:
-    up = running_installation.up
+def test_every_curl_example_runs(installation: RunningInstallation, tmp_path: Path) -> None:
     for name, codes in examples().items():
-        script = runnable(codes["curl"], root_of(up), up["bizrouter_key"])
+        script = runnable(codes["curl"], installation)
         done = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
             env={**os.environ, "ID": "chatcmpl-01a200abcd067ef5b83ecef3ab92191c"},
@@ -110,7 +130,3 @@ def test_every_javascript_example_is_a_module_that_node_reads(tmp_path: Path) ->
         file.write_text(codes["javascript"], encoding="utf-8")
         done = subprocess.run([NODE, "--check", str(file)], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, (name, done.stderr)
-
-
-def root_of(up: dict[str, object]) -> str:
-    return str(up["base_url"]).removesuffix("/api/v1")

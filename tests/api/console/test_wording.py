@@ -15,13 +15,14 @@ from api.console.settings.audit import ACTIONS
 from api.console.settings.layout import DONE, SECTIONS
 from api.manage.mount import REFUSALS
 from gateway import errors
+from gateway.accounts import retention
 from gateway.invoices.parties import PARTY_FIELDS
 
 FOLDER = resources.files("api.console").joinpath("templates")
 OWN_WORDS = {"example.html"}
 TEMPLATES = {entry.name: entry.read_text(encoding="utf-8") for entry in FOLDER.iterdir()}
 MADE_UP = {
-    *(f"audit.{name.replace('.', '_')}" for name in ACTIONS),
+    *(f"change.{name.replace('.', '_')}" for name in ACTIONS),
     *(f"settings.{entry.section}{end}" for entry in SECTIONS for end in ("", "_lead")),
     *(f"settings.done_{name}" for name in DONE), "settings.prepaid", "settings.postpaid",
     *(f"settings.party_{name}" for name in PARTY_FIELDS),
@@ -31,6 +32,8 @@ MADE_UP = {
         "delivery_delivered", "delivery_failed", "action_mask", "action_block", "action_off", "outcome_passes",
         "outcome_masked", "outcome_refused",
     )),
+    *(f"kept.{name}" for name, kept in retention.classes().items() if kept.days is None),
+    *(f"country.{code}" for code in ("US", "CN", "SG", "KR")),
     *(f"docs.{name}" for name in (*PAGES, *REFERENCES)),
     "dashboard.application", "dashboard.key",
     "call.cached", "call.cache_write", "call.reasoning", "call.image", "call.searches", "call.tier_base", "call.tier_long",
