@@ -80,7 +80,7 @@ def _write_tax_files(
         click.echo(f"left out {left.number}: {left.reason}", err=True)
     if not files:
         raise click.ClickException("no invoice of the month belongs into the sheet")
-    show({"file": ", ".join(map(str, names)), "rows": len(chosen.rows)}, as_json=as_json)
+    show({"file": ", ".join(map(str, names)), "rows": len(chosen.rows) + len(chosen.amended)}, as_json=as_json)
 
 
 commands = [export]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import groupby
 from typing import IO, Any, Literal, cast
 
 from sqlalchemy import Connection, Engine, text
@@ -12,6 +13,7 @@ from billing.exports import settlement, tax_invoice, usage_detail
 from billing.exports.csv_file import csv_chunks
 from billing.exports.journal import JournalEntry, journal_csv
 from billing.exports.settlement import Billed, SettlementRow, settlement_rows
+from billing.exports.tax_amendments import Chain, select_chains
 from billing.exports.usage_detail import UsageRow
 from billing.exports.xlsx_file import write_xlsx
 from gateway.db.tables.accounts import audit_log
@@ -26,6 +28,7 @@ from gateway.invoices.parties import read_customer
 from gateway.invoices.table import Column, Row
 from gateway.invoices.totals import Totals, compute
 from gateway.wire import ids
+from gateway.wire.ids import SEOUL
 
 What = Literal["settlement", "usage", "tax-invoice", "journal", "invoice"]
 Format = Literal["xlsx", "csv", "pdf", "html"]
@@ -57,6 +60,10 @@ SELECT u.admitted_at, u.job, u.key, u.title, u.user_hash, u.endpoint, u.asked, u
     greatest(1, jsonb_array_length(u.parts)) AS models, u.first_token_ms, u.duration_ms, u.org, k.name AS key_name
 FROM usage u LEFT JOIN api_key k ON k.id = u.key
 WHERE u.month = :month AND (CAST(:org AS uuid) IS NULL OR u.org = CAST(:org AS uuid)) ORDER BY u.job
+""")
+_FINAL = text("""
+SELECT i.* FROM invoice i WHERE i.month = :month AND (CAST(:org AS uuid) IS NULL OR i.org = CAST(:org AS uuid))
+AND i.finalised_at IS NOT NULL ORDER BY i.org, i.amendment
 """)
 # One voucher a day for all calls of an organisation: nobody books a million vouchers.
 _JOURNAL = text("""
@@ -127,13 +134,14 @@ def write(
 def documents(connection: Connection, month: str, org: str | None, number: str | None = None) -> list[Invoice]:
     """The month's documents as they stand, drafts included, by number."""
     rows = connection.execute(_DOCUMENTS, {"month": month, "org": org, "number": number})
-    found = [
-        content.invoice(
-            content.read(row.content), cast(State, row.state), row.issued_on, row.due_on, row.approval or ""
-        )
-        for row in rows
-    ]
+    found = [_invoice(row) for row in rows]
     return sorted(found, key=lambda invoice: (invoice.number is None, str(invoice.number), invoice.customer.name))
+
+
+def _invoice(row: Any) -> Invoice:
+    return content.invoice(
+        content.read(row.content), cast(State, row.state), row.issued_on, row.due_on, row.approval or ""
+    )  # fmt: skip
 
 
 def _settlement(connection: Connection, month: str, org: str | None) -> Iterator[SettlementRow]:
@@ -216,9 +224,19 @@ def _chunks(target: IO[bytes], chunks: Iterator[bytes]) -> int:
 def tax_files(
     connection: Connection, month: str, org: str | None, template: bytes | None
 ) -> tuple[list[bytes], tax_invoice.Selection]:
-    """The upload sheets, as many as the tax office's limit per file asks for, and what was left out and why."""
-    chosen = tax_invoice.select(documents(connection, month, org))
-    return list(tax_invoice.upload_files(chosen.rows, template)), chosen
+    """The upload sheets, as many as the tax office's limit per file asks for, and what was left out and why.
+
+    Amended tax invoices come after the others, in sheets of their own.
+    """
+    chains: list[Chain] = []
+    rows = connection.execute(_FINAL, {"month": month, "org": org}).all()
+    for _, of_one in groupby(rows, key=lambda row: row.org):
+        months = list(of_one)
+        changed_on = months[-1].finalised_at.astimezone(SEOUL).date()
+        chains.append(Chain(tuple(map(_invoice, months)), changed_on))
+    chosen = select_chains(sorted(chains, key=lambda chain: str(chain.documents[-1].number)))
+    files = [sheet for rows in (chosen.rows, chosen.amended) for sheet in tax_invoice.upload_files(rows, template)]
+    return files, chosen
 
 
 def _document(target: IO[bytes], form: Format, invoices: Sequence[Invoice]) -> int:

@@ -84,6 +84,8 @@ class Selection:
 
     rows: tuple[TaxInvoice, ...]
     left_out: tuple[LeftOut, ...]
+    # rows of amended tax invoices, which are uploaded apart from the others
+    amended: tuple[TaxInvoice, ...] = ()
 
 
 def select(invoices: Iterable[Invoice]) -> Selection:
@@ -98,7 +100,7 @@ def select(invoices: Iterable[Invoice]) -> Selection:
         if reason:
             left_out.append(LeftOut(str(invoice.number or invoice.customer.name), reason))
         else:
-            rows.append(_row(invoice))
+            rows.append(row(invoice))
     return Selection(tuple(rows), tuple(left_out))
 
 
@@ -116,7 +118,8 @@ def _reason_to_leave_out(invoice: Invoice) -> str:
     return ""
 
 
-def _row(invoice: Invoice) -> TaxInvoice:
+def row(invoice: Invoice) -> TaxInvoice:
+    """An invoice as the form has it. Raises NotUploadableError where it lacks something."""
     taxable, written = invoice.totals.taxable, written_on(invoice.month)
     _complete(invoice)
     service = f"LLM API 이용료 ({invoice.month[:4]}년 {int(invoice.month[4:])}월)"

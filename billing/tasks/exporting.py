@@ -47,7 +47,9 @@ def tax_sheets(job: Job) -> Outcome:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             for number, content in enumerate(files, 1):
                 archive.writestr(zipfile.ZipInfo(f"tax-invoice-{month}-{number}.xlsx"), content)
-    return _stored(job, target, len(chosen.rows), "xlsx" if len(files) == 1 else "zip", left_out=left_out)
+    return _stored(
+        job, target, len(chosen.rows) + len(chosen.amended), "xlsx" if len(files) == 1 else "zip", left_out=left_out
+    )
 
 
 def _stored(job: Job, target: IO[bytes], rows: int, form: str, **more: Any) -> Outcome:

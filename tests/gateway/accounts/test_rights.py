@@ -43,6 +43,12 @@ privacy.read               a a a a
 deletion.read              a - - a
 incident.export            a - - a
 retention.write            - - - a
+invoice.read               a - a a
+export.read                a - a a
+export.write               a - a a
+billing_profile.read       a - a a
+billing_profile.write      a - - a
+installation.finance       - - - a
 """
 EXPECTED: dict[tuple[str, str], str | None] = {
     (line.split()[0], role): {"a": "all", "o": "own", "-": None}[cell]
