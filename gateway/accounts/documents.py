@@ -190,7 +190,10 @@ def unpaid(connection: Connection, org: str | None, most: int = 200) -> Sequence
 def payments(connection: Connection, org: str | None, month: str | None = None, most: int = 100) -> Sequence[Paid]:
     """Newest first."""
     rows = connection.execute(_PAYMENTS, {"org": org, "month": month, "most": most}).mappings()
-    return [Paid(**dict(row) | {"org": str(row["org"])}) for row in rows]
+    return [
+        Paid(**{name: row[name] for name in Paid.__struct_fields__ if name != "org"}, org=str(row["org"]))
+        for row in rows
+    ]
 
 
 def _document(row: RowMapping, used: Decimal) -> Document:

@@ -111,7 +111,7 @@ def _one_organization(desk: Desk) -> list[HTTPRouteHandler]:
         def work(change: Change) -> TopUp:
             if method not in METHODS or not (amount.isascii() and amount.isdecimal() and len(amount) < 12):
                 raise InvalidRequest("Not a whole amount.", param="amount")
-            return topups.request(change, org, int(amount), cast("topups.Method", method), reference)
+            return topups.request(change, org, int(amount), method, reference)
 
         try:
             await desk.change(visit.person.person, work)
