@@ -31,7 +31,8 @@ def choice_routes(signing: Signing) -> list[HTTPRouteHandler]:
 
         def work(connection: Connection) -> tuple[Sequence[Organisation], Sequence[Organisation]]:
             mine = organisations.of_person(connection, person.person)
-            others = organisations.search(connection, words, MOST) if person.operator else []
+            none: Sequence[Organisation] = ()
+            others = organisations.search(connection, words, MOST) if person.operator else none
             known = {org.id for org in mine}
             return mine, [org for org in others if org.id not in known]
 

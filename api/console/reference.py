@@ -44,36 +44,41 @@ def groups(document: dict[str, Any]) -> list[tuple[str, list[Operation]]]:
 
 
 def _operation(method: str, path: str, described: dict[str, Any], document: dict[str, Any]) -> Operation:
+    parameters = cast("list[dict[str, Any]]", described.get("parameters") or [])
     fields = [
         Field(
             entry["name"],
             entry["in"],
-            _kind(entry.get("schema") or {}, document),
+            _kind(_part(entry, "schema"), document),
             bool(entry.get("required")),
             _plain(entry.get("description") or ""),
         )
-        for entry in described.get("parameters") or []
+        for entry in parameters
     ]
-    schema = _schema(described.get("requestBody") or {})
+    schema = _schema(_part(described, "requestBody"))
     fields += _body(_resolved(schema, document), document)
     answers = [
         (status, _plain(answer.get("description") or ""))
-        for status, answer in sorted((described.get("responses") or {}).items())
+        for status, answer in sorted(_part(described, "responses").items())
     ]
     said = described.get("description") or _resolved(schema, document).get("description") or ""
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", described.get("summary") or path).capitalize()
     return Operation(method.upper(), path, title, _plain(said), fields, answers)
 
 
+def _part(of: dict[str, Any], name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", of.get(name) or {})
+
+
 def _schema(carrier: dict[str, Any]) -> dict[str, Any]:
-    return (carrier.get("content") or {}).get("application/json", {}).get("schema") or {}
+    return _part(_part(_part(carrier, "content"), "application/json"), "schema")
 
 
 def _body(schema: dict[str, Any], document: dict[str, Any]) -> list[Field]:
-    needed = schema.get("required") or []
+    needed = cast("list[str]", schema.get("required") or [])
     return [
         Field(name, "body", _kind(inner, document), name in needed, _plain(inner.get("description") or ""))
-        for name, inner in (schema.get("properties") or {}).items()
+        for name, inner in _part(schema, "properties").items()
     ]
 
 

@@ -44,11 +44,12 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )  # fmt: skip
     made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION, "sections": SECTIONS})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
-    made.filters |= {
+    ours: dict[str, Any] = {
         "grouped": figures.grouped, "usd": figures.usd, "moment": figures.moment, "day": figures.day,
         "short_tokens": figures.tokens, "micro": figures.from_micro, "last_day": figures.last_day,
         "seconds": figures.seconds, "tenths": figures.tenths,
     }  # fmt: skip
+    made.filters.update(ours)
     return made
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
@@ -116,7 +116,7 @@ def _removal_routes(desk: Desk) -> list[HTTPRouteHandler]:
         try:
             if keys not in ("deactivate", "hand_over"):
                 raise InvalidRequest("Keys are deactivated or handed over.", param="keys")
-            what = cast("KeysOfLeaver", keys)
+            what: KeysOfLeaver = keys
             await desk.change(
                 visit.person.person,
                 lambda change: members.remove(change, visit.org, person, what, fields.get("to") or None),
@@ -134,4 +134,4 @@ def _role(fields: dict[str, str]) -> MemberRole:
     role = fields.get("role", "")
     if role not in ROLES:
         raise InvalidRequest("No such role.", param="role")
-    return cast("MemberRole", role)
+    return role
