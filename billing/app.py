@@ -32,6 +32,7 @@ from billing.tasks.runner import Runner
 from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
+from gateway.finance.costs import below_cost
 from gateway.settings import Settings
 from gateway.wire import keys
 from gateway.wire.ids import SEOUL
@@ -91,6 +92,11 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
         broken = {name: count for name, count in found.items() if count}
         if broken:
             log.error("invariants_broken", **broken)
+        with engine.connect() as connection:
+            cheap = below_cost(connection)
+        metrics.BELOW_COST.set(len(cheap))
+        if cheap:
+            log.error("sold_below_cost", models=[f"{one.model} ({one.provider})" for one in cheap])
 
     def housekeeping() -> None:
         keep_house(engine)

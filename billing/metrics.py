@@ -31,6 +31,7 @@ TROUBLE = Counter("wonrouter_billing_retries_total", "Turns that ended because P
 ALERTS = Counter("wonrouter_alerts_raised_total", "Thresholds of limits that were passed")
 ALERT_TRIES = Counter("wonrouter_alert_tries_total", "Tries to deliver an alert", ["channel", "state"])
 
+BELOW_COST = Gauge("wonrouter_models_below_cost", "Models whose price is below what a provider charges for them")
 RATE_AGE = Gauge("wonrouter_fx_business_days", "Korean business days since the newest exchange rate's date")
 
 

@@ -21,7 +21,8 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from billing import ledger, metrics
+from billing import costs, ledger, metrics
+from billing.costs import CostBook
 from billing.records import PoisonError, Record, read
 from gateway.accounts import latency, outbox
 from gateway.wire import ids, keys
@@ -33,7 +34,7 @@ _COLUMNS = (
     "stream", "title", "user_hash", "outcome", "finish_reason", "error", "estimated", "prompt_tokens",
     "completion_tokens", "cached_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "reasoning_tokens",
     "image_tokens", "searches", "won", "micro", "loss_won", "price_id", "rate_id", "input_usd", "output_usd", "rate",
-    "tier", "parts", "attempts", "first_token_ms", "duration_ms", "admitted_at", "trace",
+    "tier", "parts", "attempts", "first_token_ms", "duration_ms", "admitted_at", "trace", "cost_usd", "cost_won",
 )  # fmt: skip
 # The batch lies in this table inside its transaction; everything after the COPY is one statement for all of it.
 _STAGE = "CREATE TEMP TABLE IF NOT EXISTS settled_now (LIKE usage INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
@@ -57,10 +58,12 @@ _WINDOWS = (
     ON CONFLICT (key) DO UPDATE SET spent_micro = w.spent_micro + excluded.spent_micro""",
 )
 
-_COUNTS = ("calls", "failed", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens", "won")
+_COUNTS = ("calls", "failed", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens", "won",
+           "cost_usd", "cost_won", "uncosted")  # fmt: skip
 _COUNTED = """
     count(*), count(*) FILTER (WHERE outcome NOT IN ('complete', 'cancelled')), count(*) FILTER (WHERE estimated),
-    sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(won)"""
+    sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(won), coalesce(sum(cost_usd), 0),
+    coalesce(sum(cost_won), 0), count(*) FILTER (WHERE cost_usd IS NULL)"""
 
 
 def _rollup(table: str, dimensions: Mapping[str, str]) -> str:
@@ -177,7 +180,8 @@ def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
             else:
                 record.prepaid = _kind_at(billing[record.org], ids.milliseconds(record.job)) == "prepaid"
                 first.setdefault(record.job, record)
-        _stage(connection, first.values())
+        models = {attempt.model for record in first.values() for attempt in record.event.attempts}
+        _stage(connection, first.values(), costs.read_book(connection, models))
         inserted = {row.job.hex for row in connection.execute(text(_INSERT))}
         fresh = [record for job, record in first.items() if job in inserted]
         if fresh:
@@ -220,17 +224,19 @@ def _kind_at(kinds: _Kinds, at_ms: int) -> str:
     return kinds[max(place, 0)][1]
 
 
-def _stage(connection: Connection, records: Iterable[Record]) -> None:
+def _stage(connection: Connection, records: Iterable[Record], book: CostBook) -> None:
     connection.execute(text(_STAGE))
     raw: Any = connection.connection.driver_connection
     with raw.cursor() as cursor, cursor.copy(_COPY) as copy:
         for record in records:
-            copy.write_row(_row(record))
+            copy.write_row(_row(record, book))
 
 
-def _row(record: Record) -> tuple[Any, ...]:
+def _row(record: Record, book: CostBook) -> tuple[Any, ...]:
     event, tokens = record.event, record.event.tokens
     part = event.parts[0] if event.parts else None
+    admitted_ms = ids.milliseconds(record.job)
+    cost = book.cost(event.attempts, tokens, admitted_ms, part and part.rate) or (None, None)
     return (
         record.month, record.job, record.org, record.key, record.prepaid, event.asked, event.model, event.provider,
         event.deployment, event.surface, event.endpoint, event.stream, event.title, event.user, event.outcome,
@@ -240,7 +246,8 @@ def _row(record: Record) -> tuple[Any, ...]:
         part and part.price_id, part and part.rate_id, part and part.input_usd, part and part.output_usd,
         part and part.rate, part and part.tier,
         _json.encode(event.parts).decode(), _json.encode(event.attempts).decode(),
-        event.first_token_ms, event.duration_ms, _EPOCH + dt.timedelta(milliseconds=ids.milliseconds(record.job)), event.trace,
+        event.first_token_ms, event.duration_ms, _EPOCH + dt.timedelta(milliseconds=admitted_ms), event.trace,
+        *cost,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ alone; 일자, 모델, 입력토큰, 출력토큰, 금액 are understood as well
 
 The books' side is every attempt that reached a provider, because failed and hedged ones cost us too; without token
 counts of its own an attempt counts what the call used, if it was the one that was delivered. Their value is at the
-listed price, so a rebate shows as one.
+provider's list price (``billing.costs``), so a rebate shows as one.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ CENT = Decimal("0.01")
 _BOOKS = text("""
 SELECT CAST(u.admitted_at AT TIME ZONE :zone AS date) AS day, a.model, coalesce(d.upstream_model, '') AS upstream,
     count(*) AS attempts, sum(t.prompt) AS prompt, sum(t.completion) AS completion,
-    sum((t.prompt * u.input_usd + t.completion * u.output_usd) * 0.000001) AS usd,
-    sum((t.prompt * u.input_usd + t.completion * u.output_usd) * u.rate * 0.000001) AS at_rate,
+    sum(((t.prompt - t.cached) * c.input_usd + t.cached * c.cached_usd + t.completion * c.output_usd) * 0.000001) AS usd,
+    sum(((t.prompt - t.cached) * c.input_usd + t.cached * c.cached_usd + t.completion * c.output_usd)
+        * coalesce(u.rate, u.cost_won / nullif(u.cost_usd, 0)) * 0.000001) AS at_rate,
     sum(CASE WHEN a.billed THEN u.won ELSE 0 END) AS won
 FROM usage u
 CROSS JOIN LATERAL jsonb_to_recordset(u.attempts) AS a
@@ -51,7 +52,17 @@ CROSS JOIN LATERAL jsonb_to_recordset(u.attempts) AS a
 CROSS JOIN LATERAL (SELECT
     coalesce(CAST(a.tokens ->> 'prompt' AS bigint), CASE WHEN a.billed THEN u.prompt_tokens ELSE 0 END) AS prompt,
     coalesce(CAST(a.tokens ->> 'completion' AS bigint), CASE WHEN a.billed THEN u.completion_tokens ELSE 0 END)
-        AS completion) t
+        AS completion,
+    coalesce(CAST(a.tokens ->> 'cached' AS bigint), CASE WHEN a.billed THEN u.cached_tokens ELSE 0 END) AS cached) t
+CROSS JOIN LATERAL (
+    SELECT input_usd, output_usd, coalesce(cached_usd, input_usd) AS cached_usd FROM (
+        (SELECT 1 AS choice, input_usd, output_usd, cached_usd FROM provider_price
+            WHERE provider = a.provider AND model = a.model AND effective_from <= u.admitted_at
+            ORDER BY effective_from DESC LIMIT 1)
+        UNION ALL (SELECT 2, input_usd, output_usd, NULL FROM price
+            WHERE model = a.model AND effective_from <= u.admitted_at ORDER BY effective_from DESC LIMIT 1)
+        UNION ALL SELECT 3, u.input_usd, u.output_usd, NULL) p
+    ORDER BY choice LIMIT 1) c
 LEFT JOIN deployment d ON d.id = a.deployment
 WHERE a.provider = :provider AND u.job >= CAST(:since AS uuid) AND u.job < CAST(:until AS uuid) AND t.prompt + t.completion > 0
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3

@@ -25,7 +25,7 @@ ReasonCode = Literal["01", "02", "03", "04", "05", "06"]
 Kind = Literal[
     "export.settlement", "export.usage", "export.journal", "export.tax-invoice", "export.invoice",
     "close.draft", "close.review", "close.finalise", "close.issue", "close.amend", "close.approve",
-    "payment.book", "fx.set", "fx.import", "price.set", "reconcile",
+    "payment.book", "fx.set", "fx.import", "price.set", "cost.set", "cost.import", "reconcile",
     "dead_letters.replay", "dead_letters.discard", "statement.import",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -125,6 +125,21 @@ class SetPrice(Parameters, frozen=True):
     start: dt.datetime | None = None
 
 
+class SetCost(Parameters, frozen=True):
+    """``cost.set``: what a provider charges for a model, USD per 1M tokens as text (a search: each), from ``start`` on."""
+
+    provider: Some
+    model: Some
+    input_usd: Some
+    output_usd: Some
+    cached_usd: Some | None = None
+    cache_write_5m_usd: Some | None = None
+    cache_write_1h_usd: Some | None = None
+    image_usd: Some | None = None
+    search_usd: Some | None = None
+    start: dt.datetime | None = None
+
+
 class Replay(Parameters, frozen=True):
     """``dead_letters.replay``: one entry, or all."""
 
@@ -178,6 +193,8 @@ RULES: dict[Kind, Rule] = {
     "fx.set": Rule(SetRate),
     "fx.import": Rule(ImportRates, upload="needed"),
     "price.set": Rule(SetPrice),
+    "cost.set": Rule(SetCost),
+    "cost.import": Rule(Nothing, upload="needed"),
     "reconcile": Rule(Nothing),
     "dead_letters.replay": Rule(Replay),
     "dead_letters.discard": Rule(Discard),

@@ -15,9 +15,10 @@ from api.manage.asking import TASK_ANSWER, Wait, ask, plain
 from api.manage.desk import Desk
 from api.manage.door import asked
 from api.manage.pages import After, Limit, Page, id_place, number_place, paged
-from gateway.finance import checks, rates
+from gateway.finance import checks, costs, rates
 from gateway.finance.checks import DeadLetter, Discarded, Look, Matched
-from gateway.task_kinds import Discard, ImportRates, ImportStatement, Nothing, Replay, SetPrice, SetRate
+from gateway.finance.costs import BelowCost, By, Margin
+from gateway.task_kinds import Discard, ImportRates, ImportStatement, Nothing, Replay, SetCost, SetPrice, SetRate
 from gateway.tasks import Task
 from gateway.wire import keys
 from gateway.wire.ids import SEOUL
@@ -46,6 +47,25 @@ class BringStatement(ImportStatement, frozen=True, kw_only=True):
     file: bytes
 
 
+class BringCosts(Nothing, frozen=True, kw_only=True):
+    """``file``: a CSV with the columns provider, model, input_usd, output_usd and any of the others (base64)."""
+
+    file: bytes
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """What was entered, newest first, and what is sold below it."""
+
+    data: list[dict[str, Any]]
+    below_cost: list[BelowCost]
+
+
+class Margins(msgspec.Struct, frozen=True):
+    """See ``Margin``."""
+
+    data: list[Margin]
+
+
 class DeadLetters(msgspec.Struct, frozen=True):
     """Oldest first. ``waiting``: how many there are."""
 
@@ -56,7 +76,7 @@ class DeadLetters(msgspec.Struct, frozen=True):
 
 def book_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
-    return [*_rate_routes(desk), *_check_routes(desk)]
+    return [*_rate_routes(desk), *_cost_routes(desk), *_check_routes(desk)]
 
 
 def _rate_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -87,6 +107,39 @@ def _rate_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return await ask(desk, asked(request).caller, "price.set", plain(data), wait_s=wait)
 
     return [list_rates, set_rate, import_rates, set_price]
+
+
+def _cost_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    @get("/costs", action="installation.finance", tags=["rates"])
+    async def list_costs(request: Request[Any, Any, Any], model: FromQuery[str | None] = None) -> Costs:
+        asked(request)
+
+        def work(connection: Connection) -> Costs:
+            return Costs(costs.listed(connection, model=model), list(costs.below_cost(connection)))
+
+        return await desk.read(work)
+
+    @post("/costs", action="installation.finance", tags=["rates"], status_code=TASK_ANSWER)
+    async def set_cost(request: Request[Any, Any, Any], data: JSONBody[SetCost], wait: Wait = 0) -> Task:
+        """What a provider charges for a model."""
+        return await ask(desk, asked(request).caller, "cost.set", plain(data), wait_s=wait)
+
+    @post("/costs/import", action="installation.finance", tags=["rates"], status_code=TASK_ANSWER)
+    async def import_costs(request: Request[Any, Any, Any], data: JSONBody[BringCosts], wait: Wait = 0) -> Task:
+        return await ask(desk, asked(request).caller, "cost.import", {}, upload=data.file, wait_s=wait)
+
+    @get("/margins", action="installation.finance", tags=["rates"])
+    async def list_margins(
+        request: Request[Any, Any, Any],
+        since: FromQuery[dt.date],
+        until: FromQuery[dt.date],
+        by: FromQuery[By] = "model",
+    ) -> Margins:
+        """Days of Seoul, both included; the worst margin first."""
+        asked(request)
+        return Margins(list(await desk.read(lambda connection: costs.margins(connection, since, until, by))))
+
+    return [list_costs, set_cost, import_costs, list_margins]
 
 
 def _check_routes(desk: Desk) -> list[HTTPRouteHandler]:

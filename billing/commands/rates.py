@@ -154,4 +154,57 @@ def price_list(model: str | None, *, as_json: bool) -> None:
     show_all(found, columns, as_json=as_json)
 
 
-commands = [fx, price]
+@click.group()
+def cost() -> None:
+    """What providers charge us: USD per 1M tokens. Without an entry the catalogue's price counts as their list."""
+
+
+@cost.command("set")
+@click.argument("model")
+@click.option("--provider", required=True, help="As deployments name it.")
+@click.option("--input", "input_usd", type=Usd(), required=True)
+@click.option("--output", "output_usd", type=Usd(), required=True)
+@click.option("--cached", "cached_usd", type=Usd(), help="[default: as input]")
+@click.option("--cache-write-5m", "cache_write_5m_usd", type=Usd(), help="[default: as input]")
+@click.option("--cache-write-1h", "cache_write_1h_usd", type=Usd(), help="[default: as input]")
+@click.option("--image", "image_usd", type=Usd(), help="[default: as output]")
+@click.option("--search", "search_usd", type=Usd(), help="USD for one search. [default: 0]")
+@click.option("--from", "start", metavar="ISO", help="From when on (Seoul where no zone is given) [default: now].")
+@AS_JSON
+def cost_set(model: str, provider: str, *, start: str | None, as_json: bool, **usd: Any) -> None:
+    """Enter what a provider charges for MODEL. What is booked keeps the cost it was booked with."""
+    from billing import costs
+
+    with opened() as (engine, _), engine.begin() as connection:
+        begins = None if start is None else dt.datetime.fromisoformat(start)
+        if begins is not None and begins.tzinfo is None:
+            begins = begins.replace(tzinfo=SEOUL)
+        made = costs.enter(connection, provider, model, usd, begins, OPERATOR)
+    show(made, as_json=as_json)
+
+
+@cost.command("import")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@AS_JSON
+def cost_import(file: Path, *, as_json: bool) -> None:
+    """Enter the lines of a CSV (provider, model, input_usd, output_usd, …); all of them or none."""
+    from billing import costs
+
+    with opened() as (engine, _), engine.begin() as connection:
+        made = costs.import_csv(connection, file.read_bytes(), OPERATOR)
+    show_all(made, ["provider", "model", "input_usd", "output_usd", "below_cost"], as_json=as_json)
+
+
+@cost.command("list")
+@click.argument("model", required=False)
+@AS_JSON
+def cost_list(model: str | None, *, as_json: bool) -> None:
+    """List what was entered."""
+    from gateway.finance import costs
+
+    with opened() as (engine, _), engine.connect() as connection:
+        found = costs.listed(connection, model=model)
+    show_all(found, ["provider", "model", "effective_from", "input_usd", "output_usd"], as_json=as_json)
+
+
+commands = [fx, price, cost]

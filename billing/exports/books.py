@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby
@@ -23,10 +24,10 @@ from gateway.invoices.calendar import written_on
 from gateway.invoices.document import document
 from gateway.invoices.html import html
 from gateway.invoices.invoice import Invoice, State
-from gateway.invoices.month import read_month
+from gateway.invoices.month import read_lines, read_month
 from gateway.invoices.parties import read_customer
 from gateway.invoices.table import Column, Row
-from gateway.invoices.totals import Totals, compute
+from gateway.invoices.totals import ChargedLine, Totals, UsageLine, compute
 from gateway.wire import ids
 from gateway.wire.ids import SEOUL
 
@@ -148,6 +149,10 @@ def _settlement(connection: Connection, month: str, org: str | None) -> Iterator
     asked = {"month": month, "org": org, "number": None}
     for row in connection.execute(_DOCUMENTS, asked).all():
         said = content.read(row.content)
+        if org is None:
+            said = dataclasses.replace(
+                said, totals=_with_cost(said.totals, read_lines(connection, str(row.org), month))
+            )
         party = said.customer.party
         billed = Billed(
             month=month, org=str(row.org), registration=party.registration, org_name=party.name,
@@ -157,6 +162,21 @@ def _settlement(connection: Connection, month: str, org: str | None) -> Iterator
     for unclosed in connection.execute(_UNCLOSED, asked).scalars().all():
         billed, totals = _open_month(connection, month, str(unclosed))
         yield from settlement_rows(billed, totals)
+
+
+def _with_cost(totals: Totals, lines: Iterable[UsageLine]) -> Totals:
+    """The sums of a document with what its lines cost us: no document says that, so the books are asked."""
+
+    def what(line: UsageLine) -> tuple[Any, ...]:
+        return line.key, line.app, line.provider, line.model, line.input_usd, line.output_usd, line.rate
+
+    known = {what(line): line for line in lines}
+    charged: list[ChargedLine] = []
+    for line in totals.lines:
+        found = known.get(what(line.usage))
+        costs = {"cost_usd": found and found.cost_usd, "cost_won": found and found.cost_won}
+        charged.append(dataclasses.replace(line, usage=dataclasses.replace(line.usage, **costs)))
+    return dataclasses.replace(totals, lines=tuple(charged))
 
 
 def _open_month(connection: Connection, month: str, org: str) -> tuple[Billed, Totals]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from billing import dead, fx, prices, statements
+from billing import costs, dead, fx, prices, statements
 from billing.lock import SettlerLock
 from billing.reconcile import reconcile
 from billing.tasks.claims import Outcome
@@ -38,6 +38,19 @@ def set_price(connection: Connection, job: Job) -> Outcome:
         over_output_usd=None if given.over_output_usd is None else exact(given.over_output_usd),
     )
     return Outcome(prices.change(connection, new, given.start, job.person.id), after=job.tell_catalogue)
+
+
+def set_cost(connection: Connection, job: Job) -> Outcome:
+    """``cost.set``."""
+    given = job.parameters
+    usd = {name: getattr(given, name) for name in costs.QUANTITIES}
+    amounts = {name: None if value is None else exact(value) for name, value in usd.items()}
+    return Outcome(costs.enter(connection, given.provider, given.model, amounts, given.start, job.person.id))
+
+
+def import_costs(connection: Connection, job: Job) -> Outcome:
+    """``cost.import``."""
+    return Outcome({"costs": costs.import_csv(connection, job.file(), job.person.id)})
 
 
 def import_statement(connection: Connection, job: Job) -> Outcome:

@@ -22,6 +22,8 @@ IN_ONE: dict[Kind, Callable[[Connection, Job], Outcome]] = {
     "fx.set": entering.set_rate,
     "fx.import": entering.import_rates,
     "price.set": entering.set_price,
+    "cost.set": entering.set_cost,
+    "cost.import": entering.import_costs,
     "statement.import": entering.import_statement,
 }
 REPEATABLE: dict[Kind, Callable[[Job], Outcome]] = {

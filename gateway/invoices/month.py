@@ -29,7 +29,9 @@ SELECT u.key, k.name AS key_name, coalesce(u.title, '') AS app, p.model, p.input
         SELECT a ->> 'provider' FROM jsonb_array_elements(u.attempts) a
         WHERE a ->> 'model' = p.model ORDER BY (a ->> 'billed') NULLS LAST LIMIT 1), u.provider) END AS provider,
     sum(p.won) AS exact, count(*) FILTER (WHERE p.n = 1) AS calls, sum(p.prompt) AS prompt,
-    sum(CASE WHEN p.n = 1 THEN u.cached_tokens ELSE 0 END) AS cached, sum(p.completion) AS completion
+    sum(CASE WHEN p.n = 1 THEN u.cached_tokens ELSE 0 END) AS cached, sum(p.completion) AS completion,
+    CASE WHEN bool_and(u.cost_usd IS NOT NULL) THEN sum(CASE WHEN p.n = 1 THEN u.cost_usd ELSE 0 END) END AS cost_usd,
+    CASE WHEN bool_and(u.cost_won IS NOT NULL) THEN sum(CASE WHEN p.n = 1 THEN u.cost_won ELSE 0 END) END AS cost_won
 FROM usage u
 CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(u.parts) AS (model text, prompt bigint, completion bigint,
     input_usd numeric, output_usd numeric, rate numeric, won numeric))
@@ -98,6 +100,11 @@ def read_month(connection: Connection, org: str, month: str) -> Month:
     return Month(lines, funding, rates, paid, paid.overdrawn)
 
 
+def read_lines(connection: Connection, org: str, month: str) -> tuple[UsageLine, ...]:
+    """The lines alone, with what they cost us."""
+    return tuple(_line(row) for row in connection.execute(_LINES, {"org": org, "month": month}))
+
+
 def read_lots(connection: Connection, org: str, month: str) -> list[Lot]:
     """The organisation's lots with what other months have left of them."""
     rows = connection.execute(_LOTS, {"org": org, "month": month})
@@ -127,6 +134,7 @@ def _line(row: Any) -> UsageLine:
         key=str(row.key), key_name=row.key_name or "", app=row.app, provider=row.provider, model=row.model,
         input_usd=row.input_usd, output_usd=row.output_usd, rate=row.rate, exact=row.exact, calls=int(row.calls),
         prompt=int(row.prompt), cached=int(row.cached), completion=int(row.completion),
+        cost_usd=row.cost_usd, cost_won=row.cost_won,
     )  # fmt: skip
 
 

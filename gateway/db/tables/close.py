@@ -209,6 +209,10 @@ def _rollup(name: str, *dimensions: sa.Column[object] | sa.Index, by: str) -> sa
             for count in ("calls", "failed", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens")
         ),
         sa.Column("won", WON, nullable=False, server_default=_ZERO),
+        sa.Column("cost_usd", WON, nullable=False, server_default=_ZERO),
+        sa.Column("cost_won", WON, nullable=False, server_default=_ZERO),
+        # calls whose cost is not known
+        sa.Column("uncosted", sa.BigInteger, nullable=False, server_default=_ZERO),
         sa.Index(f"ix_{name}_{by}", by),
     )
 

@@ -81,6 +81,9 @@ usage = sa.Table(
     sa.Column("admitted_at", MOMENT, nullable=False),
     sa.Column("settled_at", MOMENT, nullable=False, server_default=_NOW),
     sa.Column("trace", sa.Text),
+    # what providers charge us for all attempts, at their list prices and the call's rate; NULL = not known
+    sa.Column("cost_usd", WON),
+    sa.Column("cost_won", WON),
     sa.CheckConstraint(
         "to_char(uuid_extract_timestamp(job) AT TIME ZONE 'Asia/Seoul', 'YYYYMM') IS NOT DISTINCT FROM month",
         name="month_of_job",

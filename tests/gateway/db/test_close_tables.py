@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 
 from gateway.db import connect
 from gateway.db.base import metadata
-from gateway.db.tables import close, ledger, tasks
+from gateway.db.tables import close, costs, ledger, tasks
 
 TABLES = {
     table.name
@@ -15,7 +15,7 @@ TABLES = {
         close.issuer, close.billing_profile, close.billing_change, close.invoice, close.invoice_counter, close.lot_use,
         close.lot_expiry, close.window_correction, close.payment, close.month_collected, close.discarded_usage,
         close.provider_statement, close.usage_hour, close.usage_day, ledger.window_org,
-        tasks.task, tasks.task_upload, tasks.task_part, tasks.invariant_run,
+        tasks.task, tasks.task_upload, tasks.task_part, tasks.invariant_run, costs.provider_price,
     )
 }  # fmt: skip
 

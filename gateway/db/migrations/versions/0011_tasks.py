@@ -1,4 +1,4 @@
-"""Tasks that the front end asks of billing, with their files; what each look at the books found.
+"""Tasks that the front end asks of billing, with their files; what each look at the books found; what calls cost us.
 
 Asker and worker have different rights: who asks may write down a question and take it back while it waits; who works
 may say how it went. Neither can pass for the other.
@@ -72,6 +72,36 @@ CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON invariant_run
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 
+# What a call cost us stands beside what was charged for it; NULL where a provider's price is not known, or was not yet.
+COSTS = """
+CREATE TABLE provider_price (
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    effective_from TIMESTAMP WITH TIME ZONE NOT NULL,
+    input_usd NUMERIC(18, 6) NOT NULL,
+    output_usd NUMERIC(18, 6) NOT NULL,
+    cached_usd NUMERIC(18, 6),
+    cache_write_5m_usd NUMERIC(18, 6),
+    cache_write_1h_usd NUMERIC(18, 6),
+    image_usd NUMERIC(18, 6),
+    search_usd NUMERIC(18, 6),
+    entered_by TEXT NOT NULL,
+    entered_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_provider_price PRIMARY KEY (provider, model, effective_from),
+    CONSTRAINT ck_provider_price_prices CHECK (input_usd >= 0 AND output_usd >= 0)
+);
+CREATE TRIGGER insert_only BEFORE UPDATE OR DELETE OR TRUNCATE ON provider_price
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE usage ADD COLUMN cost_usd NUMERIC(38, 16);
+ALTER TABLE usage ADD COLUMN cost_won NUMERIC(38, 16);
+ALTER TABLE usage_hour ADD COLUMN cost_usd NUMERIC(38, 16) DEFAULT 0 NOT NULL;
+ALTER TABLE usage_hour ADD COLUMN cost_won NUMERIC(38, 16) DEFAULT 0 NOT NULL;
+ALTER TABLE usage_hour ADD COLUMN uncosted BIGINT DEFAULT 0 NOT NULL;
+ALTER TABLE usage_day ADD COLUMN cost_usd NUMERIC(38, 16) DEFAULT 0 NOT NULL;
+ALTER TABLE usage_day ADD COLUMN cost_won NUMERIC(38, 16) DEFAULT 0 NOT NULL;
+ALTER TABLE usage_day ADD COLUMN uncosted BIGINT DEFAULT 0 NOT NULL;
+"""
+
 RIGHTS = """
 GRANT SELECT ON task, task_part, invariant_run TO wonrouter_api;
 GRANT INSERT (id, org, kind, parameters, asked_by, asked_at) ON task TO wonrouter_api;
@@ -83,9 +113,11 @@ GRANT SELECT, INSERT, DELETE ON task_part TO wonrouter_billing;
 GRANT SELECT, INSERT ON invariant_run TO wonrouter_billing;
 GRANT SELECT ON month_collected, discarded_usage, window_correction TO wonrouter_api;
 GRANT INSERT ON price TO wonrouter_billing;
+GRANT SELECT, INSERT ON provider_price TO wonrouter_billing;
+GRANT SELECT ON provider_price TO wonrouter_api;
 """
 
 
 def upgrade() -> None:
-    for statements in (TABLES, RIGHTS):
+    for statements in (TABLES, COSTS, RIGHTS):
         op.execute(statements)
