@@ -10,12 +10,15 @@ import pytest
 
 from api.console import wording
 from api.console.documentation import PAGES, REFERENCES
+from api.console.finance.months import REASON_CODES, STATES
 from api.console.price_table import ABILITIES, SORTS
 from api.console.settings.audit import ACTIONS
 from api.console.settings.layout import DONE, SECTIONS
 from api.manage.mount import REFUSALS
-from gateway import errors
+from billing.reconcile import _QUERIES
+from gateway import errors, task_kinds
 from gateway.accounts import retention
+from gateway.invoices.month import SOURCES
 from gateway.invoices.parties import PARTY_FIELDS
 
 FOLDER = resources.files("api.console").joinpath("templates")
@@ -90,3 +93,11 @@ def test_every_error_a_person_can_meet_has_words() -> None:
     }  # fmt: skip
     never = {"credit_limit_exceeded", "forbidden_content", "model_not_found"}  # no page calls a model
     assert {code for code in codes - never if not wording.has(f"error.{code}")} == set()
+
+
+def test_every_kind_of_task_every_invariant_and_every_source_of_a_rate_has_words() -> None:
+    wanted = {f"task.kind_{kind.replace('.', '_').replace('-', '_')}" for kind in task_kinds.KINDS}
+    wanted |= {f"invariant.{name}" for name in ("window", *_QUERIES)}
+    wanted |= {f"finance.source_{name}" for name in SOURCES} | {f"finance.state_{name}" for name in STATES}
+    wanted |= {f"finance.reason_{code}" for code in REASON_CODES}
+    assert {name for name in wanted if not wording.has(name)} == set()
