@@ -19,7 +19,7 @@ def test_sign_in_make_a_key_call_with_it_and_see_the_cost_appear_by_itself(site:
     page = visitor.page
     assert "아직 호출이 없습니다" in visitor.text()
     page.get_by_role("navigation", name="주 메뉴").get_by_role("link", name="API 키").click()
-    page.get_by_label("이름").fill("첫 키")
+    page.fill("main input[name=name]", "첫 키")
     visitor.click("button", "키 만들기")
     key = page.input_value("#secret")
     assert key.startswith("sk-br-v1-")
