@@ -17,6 +17,7 @@ from api.parts import Parts, Sources
 from api.routes.account import account_routes
 from api.routes.chat import chat_route
 from api.routes.completions import completions_route
+from api.routes.description import description_route
 from api.routes.health import health_routes
 from api.routes.models import models_routes
 from gateway.settings import Settings
@@ -46,6 +47,7 @@ def create_app(settings: Settings, sources: Sources) -> Observed:
                     *models_routes(parts),
                     *account_routes(parts),
                     *health_routes(parts),
+                    description_route(),
                 ],
                 include_in_schema=False,  # they are OpenAI's, described in its own words
             ),

@@ -26,6 +26,10 @@ LONGEST_KEY = 256
 _PREFIXES = ("sk-br-v1-", "kr-")
 
 
+class NoCredential(InvalidApiKey):
+    """The request carries no API key at all."""
+
+
 class Known:
     """A cached identity."""
 
@@ -38,13 +42,16 @@ class Known:
 
 
 def credential(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The API key a request carries: ``X-API-Key`` wins over ``Authorization: Bearer``. Raises ``InvalidApiKey``."""
+    """The API key a request carries: ``X-API-Key`` wins over ``Authorization: Bearer``. Raises ``InvalidApiKey``,
+    and ``NoCredential`` where there is none."""
     bearer = b""
     for name, value in headers:
         if name == b"x-api-key":
             return _plain(value)
         if name == b"authorization":
             bearer = value
+    if not bearer:
+        raise NoCredential()
     scheme, _, token = bearer.partition(b" ")
     if scheme.lower() != b"bearer":
         raise InvalidApiKey()
@@ -78,20 +85,24 @@ class Identities:
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
         """Who calls, and the hash that finds them again. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
-        identity, sha256 = await self._authenticate(headers)
+        sha256 = key_hash(credential(headers))
+        return await self.of(sha256), sha256
+
+    async def of(self, sha256: bytes) -> Identity:
+        """Who calls with the key of this hash; the use is noted. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
+        identity = await self._of(sha256)
         if self._used is not None:
             self._used(identity.key_id, int(time.time() * 1000))
-        return identity, sha256
+        return identity
 
-    async def _authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
-        sha256 = key_hash(credential(headers))
+    async def _of(self, sha256: bytes) -> Identity:
         now = time.monotonic()
         known = self._known.get(sha256)
         if known is not None and now < known.fresh_until:
-            return _unexpired(known.identity), sha256
+            return _unexpired(known.identity)
         if known is None and self._unknown.get(sha256, 0.0) > now:
             raise InvalidApiKey()
-        return await self.reload(sha256), sha256
+        return await self.reload(sha256)
 
     async def reload(self, sha256: bytes) -> Identity:
         """The identity as PostgreSQL has it now. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""

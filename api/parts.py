@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api import guardrail_log
 from api.admission import Admission
-from api.auth import Identities
+from api.auth import Identities, NoCredential
 from api.catalogue_cache import CatalogueCache
 from api.guardrail_log import GuardrailLog
 from api.guardrails import Guardrails
@@ -20,7 +21,9 @@ from api.last_used import LastUsed, Write
 from api.model_health import ModelHealth
 from api.relay import Relay
 from api.replies import Subscription
+from api.session_calls import SessionCalls
 from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader, WordsLoader
+from gateway.accounts.identity import Identity
 from gateway.errors import ServiceUnavailable
 from gateway.redis import RedisLine
 from gateway.settings import Settings
@@ -72,6 +75,7 @@ class Parts:
         noted = None if self.last_used is None else self.last_used.note
         self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
         self.guardrail_log = GuardrailLog(sources.audit)
+        self.session_calls = SessionCalls(sources.engine, self.redis, self.identities, settings.secret_bytes)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
         self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.guardrails = Guardrails(sources.words)
@@ -106,6 +110,16 @@ class Parts:
             await self.last_used.aclose()
         await self.guardrail_log.aclose()
         await self.sources.aclose()
+
+    async def authenticate(self, scope: Any) -> tuple[Identity, bytes]:
+        """Who calls, by API key or, where the request carries none, by session; and the hash that finds them again.
+
+        Raises ``InvalidApiKey``, ``ServiceUnavailable``; for sessions as ``SessionCalls`` does.
+        """
+        try:
+            return await self.identities.authenticate(scope["headers"])
+        except NoCredential:
+            return await self.session_calls.authenticate(scope)
 
     def require_ears(self) -> None:
         """Raises ``ServiceUnavailable`` where the answer could not be heard."""

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from billing import costs, ledger, metrics
 from billing.costs import CostBook
 from billing.records import PoisonError, Record, read
-from gateway.accounts import outbox
+from gateway.accounts import latency, outbox
 from gateway.wire import ids, keys
 
 log = structlog.get_logger(__name__)
@@ -86,6 +86,7 @@ _ROLLUPS = (
         | _WHAT
         | {"user_hash": "coalesce(user_hash, '')"},
     ),
+    latency.settled_statement("pg_temp.settled_now"),
 )
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -39,12 +39,6 @@ def migrate(*, as_json: bool) -> None:
 
 
 commands = [
-    migrate,
-    org,
-    key,
-    person,
-    deployments,
-    *policy_commands.commands,
-    *alert_commands.commands,
+    migrate, org, key, person, deployments, *policy_commands.commands, *alert_commands.commands,
     *privacy_commands.commands,
-]
+]  # fmt: skip

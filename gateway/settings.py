@@ -35,6 +35,16 @@ class Settings(BaseSettings):
     mail_from: str = ""
     """The sender of mail; empty: wonrouter@ the server's host."""
 
+    oidc_issuer: str = ""
+    """A company's own identity provider, as its discovery document names itself. Empty: passwords only."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_domains: dict[str, str] = {}
+    """Domain of an e-mail address -> id of the organisation whose member everybody of it becomes (JSON). Others need an
+    invitation."""
+    oidc_allow_private: bool = False
+    """The provider may stand at a private address, and without TLS (self-hosted, tests)."""
+
     provider_register: str = ""
     """A TOML file with what the operator's contracts say of each provider (see gateway/deployments/register.toml)."""
 

@@ -92,16 +92,23 @@ class Installation(RunningInstallation):
         super().stop()
 
 
+Kind = TypeVar("Kind", bound=Installation)
+
+
 @contextmanager
 def installed(
-    state: Path, *options: str, env: Mapping[str, str] | None = None, cpus: set[int] | None = None
-) -> Iterator[Installation]:
+    state: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    cpus: set[int] | None = None,
+    kind: type[Kind] = Installation,
+) -> Iterator[Kind]:
     """An installation on `state`, kept to the CPUs given; stopped at the end."""
     before = os.sched_getaffinity(0) if cpus else set[int]()
     if cpus:
         os.sched_setaffinity(0, cpus)  # children inherit it
     try:
-        installation = Installation(state, *options, env=env)
+        installation = kind(state, *options, env=env)
     finally:
         if cpus:
             os.sched_setaffinity(0, before)

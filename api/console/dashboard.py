@@ -1,9 +1,9 @@
-"""What is left, what was spent, the newest calls, and the receipt of each."""
+"""What is left, what was spent and on what, how calls went, the newest of them, and the receipt of each."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,32 +13,29 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from sqlalchemy import Connection
 
+from api.console import charts
 from api.console.rendering import page
-from api.console.visit import Visit, visit_of
+from api.console.visit import RENEWED, Visit, visit_of
 from api.manage.desk import Desk
 from api.manage.pages import id_place, paged
 from api.routes.account import window, won
-from gateway.accounts import access, organisations, spending
+from gateway.accounts import access, latency, organisations, spending, statistics
+from gateway.accounts.latency import Measure, Percentiles
 from gateway.accounts.organisations import Organisation
 from gateway.accounts.spending import Day, Used
+from gateway.accounts.statistics import By, Group, Outcomes
 from gateway.errors import NotFound, ServiceUnavailable
 from gateway.wire import ids, keys
 
 CALLS = 25
 """Of one page: it stays small, and the newest are what people look for."""
-CHART_DAYS = 14
-CHART_HEIGHT = 96
-
-
-class Bar(msgspec.Struct, frozen=True):
-    """One day of the chart, in the drawing's own units."""
-
-    day: dt.date
-    x: int
-    y: int
-    height: int
-    calls: int
-    won: Decimal
+PERIODS = (7, 30, 90)
+"""Days that the charts may cover; ``PERIOD`` unless asked for another."""
+PERIOD = 30
+GROUPS = 8
+"""Bars of a chart by model, key or app: more cannot be told apart."""
+AGAIN_S = 60
+"""A page that renews itself is written into the access log once in this time."""
 
 
 class Credit(msgspec.Struct, frozen=True):
@@ -55,30 +52,30 @@ class Shown(msgspec.Struct, frozen=True):
     organisation: Organisation
     days: dict[dt.date, Day]
     calls: Sequence[Used]
+    state: str
+    groups: Mapping[By, Sequence[Group]]
+    outcomes: Outcomes
+    latency: Mapping[Measure, Percentiles]
 
 
 def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
 
+    def now() -> dt.datetime:
+        return dt.datetime.fromtimestamp(desk.parts.admission.now_ms() / 1000, dt.UTC)
+
     @get("/", action="usage.read")
     async def dashboard(request: Request[Any, Any, Any]) -> Response[bytes]:
         visit = visit_of(request)
-        now = dt.datetime.fromtimestamp(desk.parts.admission.now_ms() / 1000, dt.UTC)
-        today = now.astimezone(ids.SEOUL).date()
+        at, days = now(), _period(visit)
+        today = at.astimezone(ids.SEOUL).date()
         after = visit.query.get("after")
         start = id_place(after)
-
-        def work(connection: Connection) -> Shown:
-            since = min(today.replace(day=1), today - dt.timedelta(days=CHART_DAYS - 1))
-            soon = now + dt.timedelta(seconds=1)
-            calls = spending.recent(connection, visit.org, made_by=visit.own, before=start, until=soon, most=CALLS + 1)
-            access.note(connection, visit.looker, "usage.list", min(len(calls), CALLS))
-            days = spending.by_day(connection, visit.org, made_by=visit.own, since=since)
-            return Shown(organisations.get(connection, visit.org), days, calls)
-
-        shown = await desk.read(work)
+        again_s = AGAIN_S if RENEWED in request.headers else 0
+        shown = await desk.read(lambda connection: _read(connection, visit, at, days, start, again_s))
         calls = paged(shown.calls, CALLS, lambda call: call.job)
-        month = [used for at, used in shown.days.items() if at >= today.replace(day=1)]
+        month = [used for day, used in shown.days.items() if day >= today.replace(day=1)]
+        drawn, top = charts.bars(shown.days, today, days)
         return page(
             request,
             "dashboard.html",
@@ -87,14 +84,34 @@ def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
             today=shown.days.get(today, Day(0, Decimal(0))),
             month=Day(sum(used.calls for used in month), sum((used.won for used in month), Decimal(0))),
             month_name=today.strftime("%Y-%m"),
-            bars=bars(shown.days, today),
-            chart_height=CHART_HEIGHT,
+            forecast=statistics.forecast(shown.days, at),
+            bars=drawn,
+            top=top,
+            chart_height=charts.HEIGHT,
+            chart_width=charts.WIDTH,
+            days=days,
+            periods=PERIODS,
+            groups={by: charts.lying(found) for by, found in shown.groups.items()},
+            outcomes=shown.outcomes,
+            latency=shown.latency,
+            state=shown.state,
             calls=calls.data,
             next=calls.next,
             first=after is None,
             public_id=ids.public,
         )
 
+    @get("/live", action="usage.read", quiet=True)
+    async def live(request: Request[Any, Any, Any]) -> Response[dict[str, str]]:
+        visit = visit_of(request)
+        today = now().astimezone(ids.SEOUL).date()
+        found = await desk.read(lambda connection: statistics.state(connection, visit.org, today))
+        return Response({"state": found}, headers={"cache-control": "no-store"})
+
+    return [dashboard, live, *_receipt_routes(desk)]
+
+
+def _receipt_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @get("/calls/{call_id:str}", action="usage.read")
     async def call_page(request: Request[Any, Any, Any], call_id: FromPath[str]) -> Response[bytes]:
         visit = visit_of(request)
@@ -112,19 +129,35 @@ def dashboard_routes(desk: Desk) -> list[HTTPRouteHandler]:
             raise NotFound(param="call")
         return page(request, "call.html", settings=desk.settings, receipt=found)
 
-    return [dashboard, call_page]
+    return [call_page]
 
 
-def bars(days: dict[dt.date, Day], today: dt.date) -> list[Bar]:
-    """The last days as bars, the dearest as high as the drawing; a day with a cost is at least visible."""
-    shown = [today - dt.timedelta(days=back) for back in reversed(range(CHART_DAYS))]
-    highest = max((days[day].won for day in shown if day in days), default=Decimal(0))
-    made: list[Bar] = []
-    for place, day in enumerate(shown):
-        used = days.get(day, Day(0, Decimal(0)))
-        height = max(2, int(used.won * CHART_HEIGHT / highest)) if used.won else 0
-        made.append(Bar(day, place * 20 + 3, CHART_HEIGHT - height, height, used.calls, used.won))
-    return made
+def _period(visit: Visit) -> int:
+    asked = visit.query.get("days", "")
+    return int(asked) if asked in {str(days) for days in PERIODS} else PERIOD
+
+
+def _read(connection: Connection, visit: Visit, now: dt.datetime, days: int, start: str | None, again_s: int) -> Shown:
+    org, own = visit.org, visit.own
+    today = now.astimezone(ids.SEOUL).date()
+    since = today - dt.timedelta(days=days - 1)
+    soon = now + dt.timedelta(seconds=1)
+    # the state first: what is booked after it is shown by the next renewal, not by none
+    state = statistics.state(connection, org, today)
+    calls = spending.recent(connection, org, made_by=own, before=start, until=soon, most=CALLS + 1)
+    access.note(connection, visit.looker, "usage.list", min(len(calls), CALLS), again_s=again_s)
+    week_ago = today - dt.timedelta(days=statistics.AVERAGED_DAYS)
+    return Shown(
+        organisation=organisations.get(connection, org),
+        days=spending.by_day(connection, org, made_by=own, since=min(today.replace(day=1), since, week_ago)),
+        calls=calls,
+        state=state,
+        groups={
+            by: statistics.groups(connection, org, by, made_by=own, since=since, most=GROUPS) for by in statistics.KINDS
+        },
+        outcomes=statistics.outcomes(connection, org, made_by=own, since=since),
+        latency=latency.percentiles(connection, org, made_by=own, since=since),
+    )
 
 
 async def _credit(desk: Desk, visit: Visit, organisation: Organisation) -> Credit | None:

@@ -6,7 +6,7 @@ import datetime as dt
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 from api.console.wording import Lang
-from gateway.money import exact, won_text
+from gateway.money import EXACT, exact, won_text
 from gateway.wire.ids import SEOUL
 
 WHOLE_FROM = 1_000
@@ -35,6 +35,11 @@ def won_short(lang: Lang, amount: Decimal | str, *, down: bool = False) -> str:
     return _marked(lang, grouped(value.quantize(step, ROUND_FLOOR if down else ROUND_HALF_UP)))
 
 
+def from_micro(amount: int) -> Decimal:
+    """Micro-won as won."""
+    return EXACT.scaleb(Decimal(amount), Decimal(-6))
+
+
 def usd(amount: Decimal | str) -> str:
     """A price in USD with at least two decimals."""
     text = grouped(amount)
@@ -51,6 +56,23 @@ def moment(at: dt.datetime | str) -> str:
 def day(at: dt.datetime) -> str:
     """A moment's date in Seoul."""
     return at.astimezone(SEOUL).strftime("%Y-%m-%d")
+
+
+def seconds(ms: int) -> str:
+    """How long something took, as it is read at a glance: ``240 ms``, ``1.8 s``, ``95 s``."""
+    if ms < 1_000:
+        return f"{ms} ms"
+    return f"{ms // 1_000}.{ms % 1_000 // 100} s" if ms < 60_000 else f"{ms // 1_000} s"
+
+
+def tenths(per_mille: int) -> str:
+    """Per mille as per cent: ``99.7``."""
+    return f"{per_mille // 10}.{per_mille % 10}"
+
+
+def last_day(end: dt.datetime) -> str:
+    """The last whole day in Seoul before something ends."""
+    return day(end - dt.timedelta(seconds=1))
 
 
 def tokens(count: int) -> str:

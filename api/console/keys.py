@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from api.console import BASE
+from api.console.forms import lines, number
 from api.console.rendering import explain, go, page
 from api.console.visit import Visit, form, visit_of
 from api.manage.desk import Desk
@@ -22,6 +23,7 @@ from gateway.accounts import keys, spending
 from gateway.accounts.change import Change
 from gateway.accounts.keys import Key, Settable
 from gateway.errors import GatewayError, InvalidRequest
+from gateway.money import won_text
 from gateway.wire.ids import SEOUL
 from gateway.wire.job import Surface
 
@@ -30,7 +32,7 @@ KEYS = 50
 PLACE = f"{BASE}/keys"
 GRACES = (0, 3_600, 86_400, 7 * 86_400)
 """For how many seconds an old secret may go on working."""
-FIELDS = ("name", "surface", "limit_krw", "rpm", "expires_at")
+FIELDS = ("name", "surface", "limit_krw", "rpm", "concurrency", "models", "expires_at")
 
 
 def key_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -81,56 +83,104 @@ def key_routes(desk: Desk) -> list[HTTPRouteHandler]:
             return await listed(request, error, typed)
         return page(request, "key_secret.html", settings=desk.settings, key=made, secret=secret, rotated=False, grace=0)
 
-    return [keys_page, create_key, *_one_key_routes(desk)]
+    return [keys_page, create_key, *_change_routes(desk), *_one_key_routes(desk)]
 
 
 def _one_key_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """What is done to a key that is there."""
 
-    async def find(visit: Visit, key_id: str) -> Key:
-        return await desk.read(lambda connection: reachable(connection, key_id, visit.org, visit.own))
-
-    async def change(visit: Visit, key_id: str, work: Callable[[Change], Any]) -> Any:
-        def checked(made: Change) -> Any:
-            reachable(made.connection, key_id, visit.org, visit.own)
-            return work(made)
-
-        return await desk.change(visit.person.person, checked)
-
     @post("/keys/{key_id:str}/state", action="key.write")
     async def set_state(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[Any]:
         visit, fields = visit_of(request), await form(request)
         state = cast("Settable", fields.get("state", ""))  # what it may be, accounts know
-        await change(visit, key_id, lambda made: keys.update(made, key_id, {"state": state}, visit.org))
+        await _change(desk, visit, key_id, lambda made: keys.update(made, key_id, {"state": state}, visit.org))
         return go(PLACE)
 
     @get("/keys/{key_id:str}/rotation", action="key.write")
     async def rotation_page(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
-        key = await find(visit_of(request), key_id)
+        key = await _find(desk, visit_of(request), key_id)
         return page(request, "key_rotation.html", settings=desk.settings, key=key, graces=GRACES)
 
     @post("/keys/{key_id:str}/rotation", action="key.write", status_code=200)
     async def rotate_key(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
         visit, fields = visit_of(request), await form(request)
-        grace = _number(fields.get("grace", ""), "grace") or 0
-        made, secret = await change(visit, key_id, lambda made: keys.rotate(made, key_id, grace, visit.org))
+        grace = number(fields.get("grace", ""), "grace") or 0
+        made, secret = await _change(desk, visit, key_id, lambda made: keys.rotate(made, key_id, grace, visit.org))
         return page(
             request, "key_secret.html", settings=desk.settings, key=made, secret=secret, rotated=True, grace=grace
         )
 
     @get("/keys/{key_id:str}/deletion", action="key.write")
     async def deletion_page(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
-        key = await find(visit_of(request), key_id)
+        key = await _find(desk, visit_of(request), key_id)
         return page(request, "key_deletion.html", settings=desk.settings, key=key)
 
     @post("/keys/{key_id:str}/deletion", action="key.write")
     async def delete_key(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[Any]:
         visit = visit_of(request)
         await form(request)
-        await change(visit, key_id, lambda made: keys.revoke(made, key_id, visit.org))
+        await _change(desk, visit, key_id, lambda made: keys.revoke(made, key_id, visit.org))
         return go(PLACE)
 
     return [set_state, rotation_page, rotate_key, deletion_page, delete_key]
+
+
+def _change_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """Another name, other terms."""
+
+    async def changing(
+        request: Request[Any, Any, Any],
+        key_id: str,
+        error: GatewayError | None = None,
+        typed: dict[str, str] | None = None,
+    ) -> Response[bytes]:
+        visit = visit_of(request)
+        key = await _find(desk, visit, key_id)
+        return page(
+            request,
+            "key_change.html",
+            settings=desk.settings,
+            status=200 if error is None else error.status,
+            problem="" if error is None else explain(visit, error),
+            wrong=None if error is None else error.param,
+            key=key,
+            typed=stored(key) | (typed or {}),
+        )
+
+    @get("/keys/{key_id:str}/change", action="key.write")
+    async def change_page(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[bytes]:
+        return await changing(request, key_id)
+
+    @post("/keys/{key_id:str}/change", action="key.write", status_code=200)
+    async def change_key(request: Request[Any, Any, Any], key_id: FromPath[str]) -> Response[Any]:
+        visit, typed = visit_of(request), await form(request)
+
+        def work(made: Change) -> Key:
+            _, values = asked_for(typed)
+            known = keys.get(made.connection, key_id, visit.org)
+            if typed.get("expires_at", "") == stored(known)["expires_at"]:
+                del values["expires_at"]  # to the second as it was, not to the day
+            return keys.update(made, key_id, terms(values), visit.org)
+
+        try:
+            await _change(desk, visit, key_id, work)
+        except InvalidRequest as error:
+            return await changing(request, key_id, error, typed)
+        return go(PLACE)
+
+    return [change_page, change_key]
+
+
+async def _find(desk: Desk, visit: Visit, key_id: str) -> Key:
+    return await desk.read(lambda connection: reachable(connection, key_id, visit.org, visit.own))
+
+
+async def _change(desk: Desk, visit: Visit, key_id: str, work: Callable[[Change], Any]) -> Any:
+    def checked(made: Change) -> Any:
+        reachable(made.connection, key_id, visit.org, visit.own)
+        return work(made)
+
+    return await desk.change(visit.person.person, checked)
 
 
 def asked_for(typed: dict[str, str]) -> tuple[Surface, dict[str, Any]]:
@@ -139,21 +189,26 @@ def asked_for(typed: dict[str, str]) -> tuple[Surface, dict[str, Any]]:
     if surface not in ("bizrouter", "krouter"):
         raise InvalidRequest("No such API.", param="surface")
     values: dict[str, Any] = {"name": typed.get("name", "")}
-    if limit := typed.get("limit_krw", "").replace(",", ""):
-        values["limit_krw"] = limit
-    values["rpm"] = _number(typed.get("rpm", ""), "rpm")
-    if last := typed.get("expires_at", ""):
-        values["expires_at"] = _end_of(last)
+    values["limit_krw"] = typed.get("limit_krw", "").replace(",", "") or None
+    values["rpm"] = number(typed.get("rpm", ""), "rpm")
+    values["concurrency"] = number(typed.get("concurrency", ""), "concurrency")
+    values["models"] = lines(typed.get("models", "").replace(",", "\n")) or None
+    last = typed.get("expires_at", "")
+    values["expires_at"] = _end_of(last) if last else None
     return surface, values
 
 
-def _number(text: str, param: str) -> int | None:
-    plain = text.replace(",", "")
-    if not plain:
-        return None
-    if not (plain.isascii() and plain.isdecimal() and len(plain) < 10):
-        raise InvalidRequest("Not a whole number.", param=param)
-    return int(plain)
+def stored(key: Key) -> dict[str, str]:
+    """A key's terms as its form shows them; the last day is the one before the moment when it ends."""
+    last = None if key.expires_at is None else (key.expires_at - dt.timedelta(seconds=1)).astimezone(SEOUL).date()
+    return {
+        "name": key.name,
+        "limit_krw": "" if key.limit_won is None else won_text(key.limit_won),
+        "rpm": "" if key.rpm is None else str(key.rpm),
+        "concurrency": "" if key.concurrency is None else str(key.concurrency),
+        "models": "\n".join(key.models or ()),
+        "expires_at": "" if last is None else last.isoformat(),
+    }
 
 
 def _end_of(day: str) -> dt.datetime:

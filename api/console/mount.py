@@ -11,12 +11,26 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.console import BASE
+from api.console.company_sign_in import company_routes
 from api.console.dashboard import dashboard_routes
+from api.console.documentation import documentation_routes
+from api.console.finance.files import file_routes
+from api.console.finance.months import month_routes
+from api.console.joining import joining_routes
 from api.console.keys import key_routes
+from api.console.operator.dead_letters import dead_letter_routes
+from api.console.operator.deployments import deployment_routes
+from api.console.operator.organizations import organization_pages
+from api.console.operator.overview import overview_routes
+from api.console.operator.prices import rate_routes
+from api.console.organisation_choice import choice_routes
+from api.console.playground import playground_routes
 from api.console.price_table import price_routes
 from api.console.rendering import failed
+from api.console.settings.routes import settings_routes
 from api.console.sign_in import sign_in_routes
 from api.console.static_files import static_routes
+from api.console.tasks import task_routes
 from api.console.visit import guard
 from api.errors import handle
 from api.manage.signing import Signing
@@ -39,9 +53,23 @@ def console_router(signing: Signing) -> Router:
         route_handlers=[
             *static_routes(),
             *sign_in_routes(signing),
+            *company_routes(signing),
+            *joining_routes(signing),
+            *choice_routes(signing),
             *dashboard_routes(desk),
             *price_routes(desk),
             *key_routes(desk),
+            *task_routes(desk),
+            *month_routes(desk),
+            *file_routes(desk),
+            *overview_routes(desk),
+            *deployment_routes(desk),
+            *rate_routes(desk),
+            *organization_pages(desk),
+            *dead_letter_routes(desk),
+            *playground_routes(desk),
+            *documentation_routes(desk),
+            *settings_routes(signing),
         ],
         guards=[guard(desk)],
         exception_handlers={Exception: _handler(desk.settings)},

@@ -6,19 +6,21 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from api.console import BASE, figures, static_files, wording
-from api.console.navigation import NAVIGATION
+from api.console.navigation import NAVIGATION, SECTIONS
 from api.console.visit import LANG_COOKIE, Visit, lang_cookie, visit_of
 from api.errors import as_gateway_error
-from gateway.errors import GatewayError, InvalidApiKey, RateLimitExceeded, ServiceUnavailable
+from gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, RateLimitExceeded, ServiceUnavailable
 from gateway.settings import Settings
 
 SIGN_IN = f"{BASE}/sign-in"
+CHOOSE = f"{BASE}/organization"
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -30,18 +32,24 @@ HEADERS = {
 }
 """Nothing inline, nothing from elsewhere, in nobody's frame; and no copy of what a session showed."""
 
+_POLICY = "content-security-policy"
+_WITH_IMAGES = HEADERS | {_POLICY: HEADERS[_POLICY].replace("img-src 'self'", "img-src 'self' data: blob:")}
+
 
 @functools.cache
 def _templates() -> Environment:
     made = Environment(
-        loader=PackageLoader("api.console"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=ChoiceLoader([PackageLoader("api.console"), PackageLoader("api.console", "docs")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
-    made.filters |= {
+    made.globals.update({"static": static_files.address, "base": BASE, "navigation": NAVIGATION, "sections": SECTIONS})  # pyright: ignore[reportArgumentType, reportCallIssue] - its own default is typed too narrowly
+    ours: dict[str, Any] = {
         "grouped": figures.grouped, "usd": figures.usd, "moment": figures.moment, "day": figures.day,
-        "short_tokens": figures.tokens,
+        "short_tokens": figures.tokens, "micro": figures.from_micro, "last_day": figures.last_day,
+        "seconds": figures.seconds, "tenths": figures.tenths,
     }  # fmt: skip
+    made.filters.update(ours)
     return made
 
 
@@ -52,9 +60,10 @@ def page(
     settings: Settings,
     status: int = 200,
     cookies: Sequence[Cookie] = (),
+    images: bool = False,
     **values: Any,
 ) -> Response[bytes]:
-    """One page in the visitor's language."""
+    """One page in the visitor's language. ``images``: it shows images that came as data (a model's, the reader's)."""
     visit = visit_of(request)
     body = (
         _templates()
@@ -73,8 +82,18 @@ def page(
     if request.query_params.get("lang") == visit.lang != request.cookies.get(LANG_COOKIE):
         jar.append(lang_cookie(settings, request.scope["scheme"], visit.lang))
     return Response(
-        body.encode(), status_code=status, headers=HEADERS, media_type="text/html; charset=utf-8", cookies=jar
+        body.encode(),
+        status_code=status,
+        headers=_WITH_IMAGES if images else HEADERS,
+        media_type="text/html; charset=utf-8",
+        cookies=jar,
     )
+
+
+def part(lang: wording.Lang, template: str, **values: Any) -> Markup:
+    """A piece of a page, to stand in another one's text."""
+    said = functools.partial(wording.say, lang)
+    return Markup(_templates().get_template(template).render(t=said, **values))  # noqa: S704  # a template's own output
 
 
 def go(path: str, cookies: Sequence[Cookie] = ()) -> Redirect:
@@ -88,6 +107,8 @@ def failed(request: Request[Any, Any, Any], exc: Exception, settings: Settings) 
     visit = visit_of(request)
     if isinstance(error, InvalidApiKey):
         return go(SIGN_IN if visit.path == BASE else f"{SIGN_IN}?next={visit.path}")
+    if isinstance(error, InvalidRequest) and error.param == "organization" and visit.session and not visit.session.org:
+        return go(CHOOSE)
     answer = page(request, "error.html", settings=settings, status=error.status, said=explain(visit, error))
     if error.retry_after_s is not None or isinstance(error, (RateLimitExceeded, ServiceUnavailable)):
         answer.headers["retry-after"] = str(max(1, round(error.retry_after_s or 1)))

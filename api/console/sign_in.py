@@ -21,7 +21,12 @@ def sign_in_routes(signing: Signing) -> list[HTTPRouteHandler]:
 
     def show(request: Request[Any, Any, Any], error: GatewayError | None = None, **typed: str) -> Response[bytes]:
         visit = visit_of(request)
-        values: dict[str, Any] = {"email": "", "next": visit.query.get("next", ""), **typed}
+        values: dict[str, Any] = {
+            "email": "",
+            "next": visit.query.get("next", ""),
+            "company": bool(settings.oidc_issuer),
+            **typed,
+        }
         answer = page(
             request,
             "sign_in.html",
@@ -38,7 +43,7 @@ def sign_in_routes(signing: Signing) -> list[HTTPRouteHandler]:
     @get("/sign-in", action=PUBLIC)
     async def sign_in_page(request: Request[Any, Any, Any]) -> Response[Any]:
         visit = visit_of(request)
-        return show(request) if visit.session is None else go(_place(visit.query.get("next", "")))
+        return show(request) if visit.session is None else go(place_of(visit.query.get("next", "")))
 
     @post("/sign-in", action=PUBLIC)
     async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -55,7 +60,7 @@ def sign_in_routes(signing: Signing) -> list[HTTPRouteHandler]:
         except (InvalidApiKey, RateLimitExceeded, PermissionDenied) as error:
             return show(request, error, email=email, next=place)
         scheme = request.scope["scheme"]
-        return go(_place(place), [cookie(settings, scheme, token), form_cookie(settings, scheme, "")])
+        return go(place_of(place), [cookie(settings, scheme, token), form_cookie(settings, scheme, "")])
 
     @post("/sign-out", action="session.self")
     async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -67,7 +72,7 @@ def sign_in_routes(signing: Signing) -> list[HTTPRouteHandler]:
     return [sign_in_page, sign_in, sign_out]
 
 
-def _place(wanted: str) -> str:
+def place_of(wanted: str) -> str:
     """Where to go next: a page of ours, wherever the link may want to lead."""
     ours = wanted.startswith(f"{BASE}/") and "\\" not in wanted and "//" not in wanted and wanted.isprintable()
     return wanted if ours else BASE

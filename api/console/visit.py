@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 import msgspec
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Cookie
+from litestar.datastructures import Cookie, UploadFile
 from litestar.handlers import BaseRouteHandler
 
 from api.console import BASE
@@ -31,9 +31,13 @@ PUBLIC: Final = "public"
 LANG_COOKIE = "wonrouter_lang"
 FORM_COOKIE = "wonrouter_form"
 """Ties the sign-in form to the browser that was given it, where no session does yet."""
+RENEWED = "x-console-live"
+"""The header by which an open page says that it renews itself: nobody has done anything."""
 LANG_S = 365 * 86_400
 FORM_S = 12 * 3_600
 MOST_FIELDS = 50
+PASSWORDS = ("password", "current")
+"""Fields of which a blank at either end is a part."""
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -96,7 +100,8 @@ def guard(desk: Desk) -> Guard:
         connection.state.visit = visit
         token = token_of(scope["headers"])
         if token is not None:
-            found = await desk.read(lambda database: sessions.find(database, token))
+            use = not (handler.opt.get("quiet") or RENEWED in connection.headers)
+            found = await desk.read(lambda database: sessions.find(database, token, use=use))
             if found is not None:
                 csrf = sessions.csrf_token(secret, token)
                 visit = msgspec.structs.replace(visit, session=found, token=token, csrf=csrf)
@@ -109,7 +114,8 @@ def guard(desk: Desk) -> Guard:
         if wanted == "session.self":
             return
         reach = roles.require(visit.session.roles, wanted)
-        _ = visit.org
+        if not (handler.opt.get("installation") and visit.session.operator):
+            _ = visit.org  # pages of the installation need none chosen
         connection.state.visit = msgspec.structs.replace(visit, own=visit.session.person if reach == "own" else None)
 
     return check
@@ -120,17 +126,32 @@ async def form(request: Request[Any, Any, Any]) -> dict[str, str]:
 
     The token proves it; browsers also say where a form comes from, and what they say must fit.
     """
-    visit = visit_of(request)
-    if request.headers.get("sec-fetch-site", "") not in ("", "same-origin", "none"):
-        raise PermissionDenied("The form comes from another site.", details={"reason": "csrf"})
+    _check_site(request)
     try:
         pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS)
     except ValueError:
         raise InvalidRequest("The form cannot be read.") from None
-    fields = dict(pairs)
+    return _checked(visit_of(request), dict(pairs))
+
+
+async def form_with_file(request: Request[Any, Any, Any]) -> tuple[dict[str, str], bytes]:
+    """The same of a form with one file, which it may lack (no bytes then). Raises as ``form`` does."""
+    _check_site(request)
+    sent = await request.form()
+    fields = {name: value for name, value in sent.multi_items() if isinstance(value, str)}
+    files = [value for _, value in sent.multi_items() if isinstance(value, UploadFile)]
+    return _checked(visit_of(request), fields), await files[0].read() if files else b""
+
+
+def _check_site(request: Request[Any, Any, Any]) -> None:
+    if request.headers.get("sec-fetch-site", "") not in ("", "same-origin", "none"):
+        raise PermissionDenied("The form comes from another site.", details={"reason": "csrf"})
+
+
+def _checked(visit: Visit, fields: dict[str, str]) -> dict[str, str]:
     if not visit.csrf or not hmac.compare_digest(fields.pop("csrf", "").encode(), visit.csrf.encode()):
         raise PermissionDenied("The form's token is missing or wrong.", details={"reason": "csrf"})
-    return {name: value.strip() if name != "password" else value for name, value in fields.items()}
+    return {name: value.strip() if name not in PASSWORDS else value for name, value in fields.items()}
 
 
 def lang_cookie(settings: Settings, scheme: str, lang: Lang) -> Cookie:

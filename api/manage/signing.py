@@ -18,7 +18,7 @@ from api.manage.door import OPEN, Caller, address_of, asked
 from api.manage.shapes import Done, Input
 from api.sessions import cookie
 from api.throttle import Throttle
-from gateway.accounts import links, mail, people, sessions
+from gateway.accounts import links, mail, organisations, people, sessions, vouched
 from gateway.accounts.change import Change
 from gateway.accounts.identity import Role
 from gateway.accounts.organisations import get as get_organisation
@@ -142,6 +142,16 @@ class Signing:
 
         return await self.desk.change(person.id, work)
 
+    async def begin_verified(self, email: str, name: str) -> str:
+        """The same for an address that the configured identity provider vouches for. Raises ``PermissionDenied``."""
+        domains = self.desk.settings.oidc_domains
+
+        def work(change: Change) -> str:
+            person = vouched.admit(change, email, name, domains)
+            return sessions.begin(change, person.id, _first_place(change.connection, person, None))
+
+        return await self.desk.change(SIGNED_OUT, work)
+
     async def end(self, actor: str, token: str) -> None:
         """Signs out."""
 
@@ -150,6 +160,61 @@ class Signing:
             change.audit("session.end", actor)
 
         await self.desk.change(actor, work)
+
+    async def ask_reset(self, email: str, address: str) -> None:
+        """Mails a link to a new password to whoever has this address; says nothing of whether anybody has."""
+        await self.throttle.attempt(f"reset {email}", address)
+        background = asyncio.create_task(_reset(self.desk, email))  # an address that exists must not take longer
+        _running.add(background)
+        background.add_done_callback(_running.discard)
+
+    async def use_reset(self, token: str, password: str, address: str) -> None:
+        """Sets the new password. Raises ``NotFound``, ``InvalidRequest``, ``RateLimitExceeded``."""
+        await self.throttle.attempt(f"token {token}", address)
+        new_hash = await self.hashing(lambda: people.hash_password(password))
+        await self.desk.change(SIGNED_OUT, lambda change: links.use_reset(change, token, new_hash))
+
+    async def invitation(self, token: str, address: str) -> links.Invited:
+        """What an invitation's token opens. Raises ``NotFound``, ``RateLimitExceeded``."""
+        await self.throttle.attempt(f"token {token}", address)
+        return await self.desk.read(lambda connection: links.invited(connection, token))
+
+    async def accept(self, token: str, password: str, name: str | None, address: str) -> str:
+        """Takes an invitation up and returns the token of a session in its organisation.
+
+        Raises as ``invitation`` and ``verified`` do, ``InvalidRequest``, ``PermissionDenied``.
+        """
+        found = await self.invitation(token, address)
+        new_hash = None
+        if found.has_account:
+            await self.verified(found.email, password, address)
+        else:
+            new_hash = await self.hashing(lambda: people.hash_password(password))
+
+        def work(change: Change) -> str:
+            person, org = links.accept(change, token, name=name, new_hash=new_hash)
+            return sessions.begin(change, person.id, org)
+
+        return await self.desk.change(SIGNED_OUT, work)
+
+    async def change_password(self, found: sessions.Session, token: str, current: str, new: str, address: str) -> None:
+        """Sets another password and ends the person's other sessions. Raises as ``verified``, and ``InvalidRequest``."""
+        who = await self.verified(found.email, current, address)
+        new_hash = await self.hashing(lambda: people.hash_password(new))
+
+        def work(change: Change) -> None:
+            people.keep_password(change, who.id, new_hash)
+            sessions.end_all(change.connection, who.id, but=token)
+
+        await self.desk.change(found.person, work)
+
+    async def move(self, found: sessions.Session, token: str, organisation: str) -> str:
+        """Goes on in another organisation; returns the new session's token. Raises ``NotFound``, ``PermissionDenied``."""
+
+        def work(change: Change) -> str:
+            return sessions.move(change, token, found, get_organisation(change.connection, organisation).id)
+
+        return await self.desk.change(found.person, work)
 
     async def answer(self, request: Request[Any, Any, Any], token: str) -> Response[Me]:
         """Who is signed in now, with the cookie."""
@@ -175,7 +240,6 @@ class Signing:
 
 def open_routes(signing: Signing) -> list[HTTPRouteHandler]:
     """What needs no session: signing in, and links that work once."""
-    desk = signing.desk
 
     @post("/session", action=OPEN, tags=["session"], status_code=200)
     async def sign_in(request: Request[Any, Any, Any], data: JSONBody[SignIn]) -> Response[Me]:
@@ -184,40 +248,22 @@ def open_routes(signing: Signing) -> list[HTTPRouteHandler]:
 
     @post("/password/reset", action=OPEN, tags=["session"], status_code=202)
     async def ask_reset(request: Request[Any, Any, Any], data: JSONBody[AskReset]) -> Done:
-        await signing.throttle.attempt(f"reset {data.email}", address_of(dict(request.scope)))
-        background = asyncio.create_task(_reset(desk, data.email))  # an address that exists must not take longer
-        _running.add(background)
-        background.add_done_callback(_running.discard)
+        await signing.ask_reset(data.email, address_of(dict(request.scope)))
         return Done()
 
     @post("/password/reset/confirmation", action=OPEN, tags=["session"], status_code=200)
     async def use_reset(request: Request[Any, Any, Any], data: JSONBody[UseReset]) -> Done:
-        await signing.throttle.attempt(f"token {data.token}", address_of(dict(request.scope)))
-        new_hash = await signing.hashing(lambda: people.hash_password(data.password))
-        await desk.change(SIGNED_OUT, lambda change: links.use_reset(change, data.token, new_hash))
+        await signing.use_reset(data.token, data.password, address_of(dict(request.scope)))
         return Done()
 
     @post("/invitations/preview", action=OPEN, tags=["members"], status_code=200)
     async def show_invitation(request: Request[Any, Any, Any], data: JSONBody[Token]) -> links.Invited:
-        await signing.throttle.attempt(f"token {data.token}", address_of(dict(request.scope)))
-        return await desk.read(lambda connection: links.invited(connection, data.token))
+        return await signing.invitation(data.token, address_of(dict(request.scope)))
 
     @post("/invitations/acceptance", action=OPEN, tags=["members"], status_code=200)
     async def accept_invitation(request: Request[Any, Any, Any], data: JSONBody[Accept]) -> Response[Me]:
         address = address_of(dict(request.scope))
-        await signing.throttle.attempt(f"token {data.token}", address)
-        found = await desk.read(lambda connection: links.invited(connection, data.token))
-        new_hash = None
-        if found.has_account:
-            await signing.verified(found.email, data.password, address)
-        else:
-            new_hash = await signing.hashing(lambda: people.hash_password(data.password))
-
-        def work(change: Change) -> str:
-            person, org = links.accept(change, data.token, name=data.name, new_hash=new_hash)
-            return sessions.begin(change, person.id, org)
-
-        return await signing.answer(request, await desk.change(SIGNED_OUT, work))
+        return await signing.answer(request, await signing.accept(data.token, data.password, data.name, address))
 
     return [sign_in, ask_reset, use_reset, show_invitation, accept_invitation]
 
@@ -243,12 +289,7 @@ def session_routes(signing: Signing) -> list[HTTPRouteHandler]:
     async def change_organization(request: Request[Any, Any, Any], data: JSONBody[Move]) -> Response[Me]:
         caller = _signed_in(request)
         assert caller.session is not None
-        found = caller.session
-
-        def work(change: Change) -> str:
-            return sessions.move(change, caller.token, found, get_organisation(change.connection, data.organization).id)
-
-        return await signing.answer(request, await desk.change(caller.actor, work))
+        return await signing.answer(request, await signing.move(caller.session, caller.token, data.organization))
 
     @get("/session/organizations", action="session.self", tags=["session"])
     async def list_places(request: Request[Any, Any, Any]) -> Places:
@@ -256,25 +297,14 @@ def session_routes(signing: Signing) -> list[HTTPRouteHandler]:
         if caller.session is None:
             return Places([Place(caller.org, caller.org_name)])
         person = caller.session.person
-
-        def work(connection: Connection) -> list[Place]:
-            found = [get_organisation(connection, org) for org, _ in people.organisations_of(connection, person)]
-            return [Place(org.id, org.name) for org in found if org.state != "closed"]
-
-        return Places(await desk.read(work))
+        found = await desk.read(lambda connection: organisations.of_person(connection, person))
+        return Places([Place(org.id, org.name) for org in found])
 
     @post("/password", action="session.self", tags=["session"], status_code=200)
     async def change_password(request: Request[Any, Any, Any], data: JSONBody[ChangePassword]) -> Done:
         caller = _signed_in(request)
         assert caller.session is not None
-        who = await signing.verified(caller.session.email, data.current, caller.address)
-        new_hash = await signing.hashing(lambda: people.hash_password(data.new))
-
-        def work(change: Change) -> None:
-            people.keep_password(change, who.id, new_hash)
-            sessions.end_all(change.connection, who.id, but=caller.token)
-
-        await desk.change(caller.actor, work)
+        await signing.change_password(caller.session, caller.token, data.current, data.new, caller.address)
         return Done()
 
     return [show_session, sign_out, change_organization, list_places, change_password]

@@ -29,7 +29,7 @@ def completions_route(parts: Parts) -> HTTPRouteHandler:
     @post([f"{base}/completions" for base in BASES], status_code=200)
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         notes = seen(request.scope)
-        identity, sha256 = await parts.identities.authenticate(request.scope["headers"])
+        identity, sha256 = await parts.authenticate(request.scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
         whole = await request.body()

@@ -50,7 +50,7 @@ def models_routes(parts: Parts) -> list[HTTPRouteHandler]:
 
 async def identify(parts: Parts, request: Request[Any, Any, Any]) -> Identity:
     """Who asks. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
-    identity, _ = await parts.identities.authenticate(request.scope["headers"])
+    identity, _ = await parts.authenticate(request.scope)
     notes = seen(request.scope)
     notes.org, notes.key = identity.org_id, identity.key_id
     return identity

@@ -11,7 +11,11 @@ CLOSE_QUERIES = {
                     GROUP BY 1, 2, 3) u
                 FULL JOIN (SELECT org, model, to_char(day, 'YYYYMM') AS month, sum(calls) AS calls, sum(won) AS won
                     FROM usage_day GROUP BY 1, 2, 3) r
-                USING (org, model, month) WHERE (u.calls, u.won) IS DISTINCT FROM (r.calls, r.won))""",
+                USING (org, model, month) WHERE (u.calls, u.won) IS DISTINCT FROM (r.calls, r.won))
+             + (SELECT count(*) FROM (SELECT org, key, count(first_token_ms) + count(duration_ms) AS calls FROM usage
+                    WHERE outcome = 'complete' GROUP BY 1, 2) u
+                FULL JOIN (SELECT org, key, sum(calls) AS calls FROM usage_latency GROUP BY 1, 2) r
+                USING (org, key) WHERE coalesce(u.calls, 0) <> coalesce(r.calls, 0))""",
     "invoices": """
         SELECT count(*) FROM invoice i CROSS JOIN LATERAL (SELECT
             CAST(i.content AS jsonb) AS c) AS said

@@ -12,6 +12,9 @@ from sqlalchemy import Connection
 
 from gateway.db.tables.policy import access_log
 
+_LOOKED_BACK = 200
+"""Newest lines among which the same look is sought: behind more than these it is written again."""
+
 
 class Access(msgspec.Struct, frozen=True):
     """One look. ``subject``: an end user's keyed hash, or empty for everybody's; ``records``: how many were shown."""
@@ -35,12 +38,39 @@ class Looker(msgspec.Struct, frozen=True):
 
 
 def note(
-    connection: Connection, who: Looker, action: str, records: int, *, subject: str = "", reason: str = ""
+    connection: Connection,
+    who: Looker,
+    action: str,
+    records: int,
+    *,
+    subject: str = "",
+    reason: str = "",
+    again_s: int = 0,
 ) -> None:
-    """Writes a look down, in the transaction in which it happens: without the line there is no look."""
+    """Writes a look down, in the transaction in which it happens: without the line there is no look.
+
+    ``again_s``: nothing is written where the same person's same look stands there already and is not older than this.
+    """
+    if again_s and _noted(connection, who, action, again_s):
+        return
     values = {"org": uuid.UUID(who.org), "actor": who.actor, "address": who.address, "action": action}
     values |= {"subject": subject, "reason": reason, "records": records}
     connection.execute(access_log.insert().values(values))
+
+
+def _noted(connection: Connection, who: Looker, action: str, seconds: int) -> bool:
+    log = access_log.c
+    newest = (
+        sa.select(log.at, log.actor, log.address, log.action)
+        .where(log.org == uuid.UUID(who.org))
+        .order_by(log.id.desc())
+        .limit(_LOOKED_BACK)
+        .subquery()
+    )
+    n = newest.c
+    same = (n.actor == who.actor, n.address == who.address, n.action == action)
+    recent = n.at > sa.func.now() - dt.timedelta(seconds=seconds)
+    return bool(connection.scalar(sa.select(sa.exists().where(*same, recent))))
 
 
 def page(connection: Connection, org: str, *, before: int | None = None, most: int = 50) -> Sequence[Access]:

@@ -67,6 +67,10 @@ class Change:
         """Publishes news after the commit that no window waits for. Lost ones are not sent again: others look anyway."""
         self._news.append(encode_news(News(kind, str(subject))))
 
+    def tell_all(self, kind: Kind) -> None:
+        """The same of something that changed as a whole."""
+        self._news.append(encode_news(News(kind)))
+
     def _tell(self, kind: Kind, subject: UUID) -> bytes:
         news = encode_news(News(kind, str(subject)))
         self._news.append(news)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Literal, TypedDict, cast
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, Select, func, select
 
 from gateway.accounts import limits, model_limits
 from gateway.accounts.change import Change
@@ -140,7 +140,7 @@ def revoke(change: Change, key: str, org: str | None = None) -> Key:
 
 def get(connection: Connection, key: str, org: str) -> Key:
     """One key of an organisation, whatever its state. Raises ``NotFound``."""
-    query = select(api_key).where(api_key.c.id == _id(key, "key"), api_key.c.org == _id(org, "organisation"))
+    query = _shown().where(api_key.c.id == _id(key, "key"), api_key.c.org == _id(org, "organisation"))
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(f"no key {key}")
@@ -157,7 +157,7 @@ def page(
     deleted: bool = False,
 ) -> Sequence[Key]:
     """Keys in the order of their ids, ``most`` at a time, those after the id ``after``; ``made_by`` keeps one person's."""
-    query = select(api_key).where(api_key.c.org == _id(org, "organisation")).order_by(api_key.c.id).limit(most)
+    query = _shown().where(api_key.c.org == _id(org, "organisation")).order_by(api_key.c.id).limit(most)
     if not deleted:
         query = query.where(api_key.c.state != "deleted")
     if made_by is not None:
@@ -169,7 +169,7 @@ def page(
 
 def listed(connection: Connection, org: str, *, deleted: bool = False) -> Sequence[Key]:
     """The organisation's keys, oldest first."""
-    query = select(api_key).where(api_key.c.org == _id(org, "organisation"))
+    query = _shown().where(api_key.c.org == _id(org, "organisation"))
     if not deleted:
         query = query.where(api_key.c.state != "deleted")
     return [_view(row) for row in connection.execute(query.order_by(api_key.c.created_at, api_key.c.id)).mappings()]
@@ -193,13 +193,18 @@ def hint(secret: str) -> str:
     return f"{secret[:shown]}…{secret[-4:]}"
 
 
+def _shown() -> Select[Any]:
+    """Keys that people make; those behind sessions are nobody's to see or change (``gateway.accounts.console_keys``)."""
+    return select(api_key).where(api_key.c.kind == "key")
+
+
 def _stored(secret: str) -> dict[str, Any]:
     return {"hash": key_hash(secret), "hint": hint(secret)}
 
 
 def _lock(connection: Connection, key: str, org: str | None) -> RowMapping:
     """The key's row, locked; with ``org``, only if it belongs to that organisation. A deleted key is ``Conflict``."""
-    query = select(api_key).where(api_key.c.id == _id(key, "key")).with_for_update()
+    query = _shown().where(api_key.c.id == _id(key, "key")).with_for_update()
     if org is not None:
         query = query.where(api_key.c.org == _id(org, "organisation"))
     row = connection.execute(query).mappings().one_or_none()

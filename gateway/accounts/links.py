@@ -132,6 +132,23 @@ def accept(change: Change, token: str, *, name: str | None, new_hash: str | None
     return known, str(row["org"])
 
 
+def waiting_for(connection: Connection, email: str) -> Sequence[tuple[str, MemberRole]]:
+    """The organisations (and roles) of the open invitations for an address; closed organisations invite nobody."""
+    link = one_time_link.c
+    query = (
+        sa.select(link.org, link.role)
+        .join(organisation, sa.and_(organisation.c.id == link.org, organisation.c.state != "closed"))
+        .where(link.kind == "invitation", link.email == email, _works())
+    )
+    return [(str(row.org), row.role) for row in connection.execute(query.order_by(link.created_at))]
+
+
+def used_by_address(connection: Connection, email: str) -> int:
+    """Marks the open invitations of an address as used: its owner came in by another door. Returns how many."""
+    mine = sa.and_(one_time_link.c.kind == "invitation", one_time_link.c.email == email, _works())
+    return connection.execute(one_time_link.update().where(mine).values(used_at=sa.func.now())).rowcount
+
+
 def reset(change: Change, who: str) -> str:
     """A token with which a person may choose a new password within the hour. Earlier ones end."""
     _revoke(change.connection, one_time_link.c.person == uuid.UUID(who))

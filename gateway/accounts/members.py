@@ -75,6 +75,7 @@ def set_role(change: Change, org: str, who: str, role: MemberRole) -> Member:
     stopped = role == "finance"  # finance reads the books and calls no model
     touched = _touch_keys(change, org, who, {"state": "deactivated"} if stopped else {}, active_only=stopped)
     told = {"keys_deactivated": touched} if stopped else {}
+    _touch_keys(change, org, who, {"state": "deactivated"} if stopped else {}, console=True)
     change.audit("member.role", who, uuid.UUID(org), role=role, role_was=before.role, **told)
     return get(change.connection, org, who)
 
@@ -102,8 +103,10 @@ def remove(change: Change, org: str, who: str, keys: KeysOfLeaver, to: str | Non
         if heir.role == "finance":
             raise InvalidRequest("a finance member cannot hold keys", param="to")
         touched = _touch_keys(change, org, who, {"created_by": uuid.UUID(to)})
+        _touch_keys(change, org, who, {"state": "deactivated"}, console=True)
     else:
         touched = _touch_keys(change, org, who, {"state": "deactivated"}, active_only=True)
+        _touch_keys(change, org, who, {"state": "deactivated"}, console=True)
     row = sa.and_(membership.c.org == uuid.UUID(org), membership.c.person == uuid.UUID(who))
     change.connection.execute(membership.update().where(row).values(state="left"))
     left = Left(
@@ -119,10 +122,20 @@ def remove(change: Change, org: str, who: str, keys: KeysOfLeaver, to: str | Non
 
 
 def _touch_keys(
-    change: Change, org: str, who: str, values: dict[str, object], *, active_only: bool = False
+    change: Change,
+    org: str,
+    who: str,
+    values: dict[str, object],
+    *,
+    active_only: bool = False,
+    console: bool = False,
 ) -> list[str]:
-    """Changes a member's keys, and tells every process to look at them anew. Returns their ids."""
-    theirs = sa.and_(api_key.c.org == uuid.UUID(org), api_key.c.created_by == uuid.UUID(who))
+    """Changes a member's keys, and tells every process to look at them anew. Returns their ids.
+
+    ``console``: the key behind their sessions instead, which is nobody else's ever.
+    """
+    kind = api_key.c.kind == ("console" if console else "key")
+    theirs = sa.and_(api_key.c.org == uuid.UUID(org), api_key.c.created_by == uuid.UUID(who), kind)
     state = api_key.c.state == "active" if active_only else api_key.c.state != "deleted"
     statement = (
         api_key.update()
@@ -158,7 +171,12 @@ def _another_owner(connection: Connection, org: str, who: str) -> None:
 def _members(org: uuid.UUID) -> sa.Select[Any, Any, Any, Any, int, Any]:
     keys = (
         sa.select(sa.func.count())
-        .where(api_key.c.org == org, api_key.c.created_by == person.c.id, api_key.c.state != "deleted")
+        .where(
+            api_key.c.org == org,
+            api_key.c.created_by == person.c.id,
+            api_key.c.state != "deleted",
+            api_key.c.kind == "key",
+        )
         .scalar_subquery()
     )
     return (

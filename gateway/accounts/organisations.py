@@ -19,7 +19,7 @@ from gateway.accounts.change import Change
 from gateway.accounts.model_limits import ModelLimits
 from gateway.credit import upkeep
 from gateway.credit.scripts import SyncExecutor
-from gateway.db.tables.accounts import organisation
+from gateway.db.tables.accounts import membership, organisation
 from gateway.errors import Conflict, InvalidRequest, NotFound
 
 Billing = Literal["prepaid", "postpaid"]
@@ -128,6 +128,25 @@ def get(connection: Connection, org: str) -> Organisation:
     if row is None:
         raise NotFound(f"no organisation {org}")
     return _view(row)
+
+
+def of_person(connection: Connection, who: str) -> Sequence[Organisation]:
+    """The open organisations where a person is an active member, oldest membership first."""
+    query = (
+        select(organisation)
+        .join(membership, membership.c.org == organisation.c.id)
+        .where(membership.c.person == _id(who), membership.c.state == "active", organisation.c.state != "closed")
+        .order_by(membership.c.created_at, organisation.c.id)
+    )
+    return [_view(row) for row in connection.execute(query).mappings()]
+
+
+def search(connection: Connection, words: str, most: int = 50) -> Sequence[Organisation]:
+    """Open organisations whose name holds ``words``, by name."""
+    query = select(organisation).where(organisation.c.state != "closed").order_by(organisation.c.name).limit(most)
+    if words:
+        query = query.where(organisation.c.name.icontains(words, autoescape=True))
+    return [_view(row) for row in connection.execute(query).mappings()]
 
 
 def find(connection: Connection, reference: str) -> Organisation:

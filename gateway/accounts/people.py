@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -123,6 +124,17 @@ def organisations_of(connection: Connection, who: str) -> list[tuple[str, Member
         .order_by(membership.c.created_at, membership.c.org)
     )
     return [(str(row.org), row.role) for row in connection.execute(query)]
+
+
+def names(connection: Connection, org: str, ids: Iterable[str]) -> dict[str, str]:
+    """Names by id of those who are, or were, members of an organisation; others' are nobody's business there."""
+    wanted = [uuid.UUID(who) for who in ids]
+    query = (
+        select(person.c.id, person.c.name)
+        .join(membership, membership.c.person == person.c.id)
+        .where(membership.c.org == uuid.UUID(org), person.c.id.in_(wanted))
+    )
+    return {str(row.id): row.name for row in connection.execute(query)}
 
 
 def hash_password(password: str) -> str:

@@ -20,6 +20,7 @@ Action = Literal[
     "installation.organizations",
     "key.read", "key.write",
     "member.read", "member.write",
+    "model.call",
     "usage.read", "credit.read", "topup.read", "topup.write",
     "alerts.read", "alerts.write",
     "audit.read",
@@ -48,6 +49,8 @@ RIGHTS: dict[Action, dict[Role, Scope]] = {
     "key.write": {"owner": "all", "member": "own", "operator": "all"},
     "member.read": _OWNER,
     "member.write": _OWNER,
+    # under a session, without an API key; who may have keys may
+    "model.call": {"owner": "own", "member": "own", "operator": "own"},
     "usage.read": {"owner": "all", "member": "own", "finance": "all", "operator": "all"},
     "credit.read": _ALL,
     "topup.read": _MONEY,

@@ -34,7 +34,8 @@ TOKEN_BYTES = 32
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Who is signed in, and where they act. ``roles`` is empty for an operator without an organisation chosen."""
+    """Who is signed in, and where they act. ``roles`` is empty for an operator without an organisation chosen;
+    ``places`` counts the memberships."""
 
     person: str
     name: str
@@ -44,6 +45,7 @@ class Session(msgspec.Struct, frozen=True):
     org_name: str | None
     roles: tuple[Role, ...]
     expires_at: dt.datetime
+    places: int = 1
 
 
 def begin(change: Change, who: str, org: str | None) -> str:
@@ -62,12 +64,18 @@ def begin(change: Change, who: str, org: str | None) -> str:
     return token
 
 
-def find(connection: Connection, token: str) -> Session | None:
-    """The live session behind a token, and its use noted; None where it, the person or the membership has ended."""
+def find(connection: Connection, token: str, *, use: bool = True) -> Session | None:
+    """The live session behind a token, and its use noted; None where it, the person or the membership has ended.
+
+    ``use``: False for what a page asks by itself, so that a forgotten one does not keep its session alive.
+    """
+    place = membership.alias()
+    places = sa.select(sa.func.count()).where(place.c.person == session.c.person, place.c.state == "active")
     query = (
         sa.select(
             session.c.person, session.c.org, session.c.seen_at, session.c.expires_at, person.c.name, person.c.email,
             person.c.operator, membership.c.role, organisation.c.name.label("org_name"),
+            places.scalar_subquery().label("places"),
         )
         .join(person, sa.and_(person.c.id == session.c.person, person.c.state == "active"))
         .outerjoin(organisation, sa.and_(organisation.c.id == session.c.org, organisation.c.state != "closed"))
@@ -84,8 +92,9 @@ def find(connection: Connection, token: str) -> Session | None:
     row = connection.execute(query).one_or_none()
     if row is None or (row.role is None and not row.operator):
         return None
-    idle = session.c.seen_at < sa.func.now() - dt.timedelta(seconds=SEEN_STEP_S)
-    connection.execute(session.update().where(session.c.hash == _hash(token), idle).values(seen_at=sa.func.now()))
+    if use:
+        idle = session.c.seen_at < sa.func.now() - dt.timedelta(seconds=SEEN_STEP_S)
+        connection.execute(session.update().where(session.c.hash == _hash(token), idle).values(seen_at=sa.func.now()))
     roles: tuple[Role, ...] = tuple(r for r in (row.role, "operator" if row.operator else None) if r is not None)
     there = row.org_name is not None
     return Session(
@@ -97,6 +106,7 @@ def find(connection: Connection, token: str) -> Session | None:
         org_name=row.org_name,
         roles=roles,
         expires_at=row.expires_at,
+        places=row.places,
     )
 
 

@@ -109,7 +109,7 @@ def recent(
     if made_by is None:
         return calls(connection, Filter(org, since, until), before=before, most=most)
     found: list[Used] = []
-    for hour in _hours(connection, org, _keys_of(org, made_by), since, until, most):
+    for hour in _hours(connection, org, keys_of(org, made_by), since, until, most):
         within = Filter(org, hour, min(until, hour + dt.timedelta(hours=1)), made_by=made_by)
         found += calls(connection, within, before=before, most=most - len(found))
         if len(found) >= most:
@@ -125,7 +125,7 @@ def by_day(connection: Connection, org: str, *, made_by: str | None, since: dt.d
     calls_of, won = sa.cast(sa.func.sum(h.calls), sa.BigInteger), sa.func.sum(h.won)
     query = sa.select(day, calls_of, won).where(h.org == uuid.UUID(org), h.hour >= first).group_by(day)
     if made_by is not None:
-        query = query.where(h.key.in_(_keys_of(org, made_by)))
+        query = query.where(h.key.in_(keys_of(org, made_by)))
     return {row[0]: Day(row[1], row[2]) for row in connection.execute(query)}
 
 
@@ -140,9 +140,7 @@ def is_of(connection: Connection, org: str, job: str, made_by: str) -> bool:
     """Whether a settled call was made with a key of that person's."""
     u = usage.c
     month = ids.month_of(ids.milliseconds(job))
-    mine = sa.and_(
-        u.month == month, u.job == uuid.UUID(job), u.org == uuid.UUID(org), u.key.in_(_keys_of(org, made_by))
-    )
+    mine = sa.and_(u.month == month, u.job == uuid.UUID(job), u.org == uuid.UUID(org), u.key.in_(keys_of(org, made_by)))
     return bool(connection.scalar(sa.select(sa.exists().where(mine))))
 
 
@@ -193,11 +191,12 @@ def _where(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     if wanted.user is not None:
         found.append(u.user_hash == wanted.user)
     if wanted.made_by is not None:
-        found.append(u.key.in_(_keys_of(wanted.org, wanted.made_by)))
+        found.append(u.key.in_(keys_of(wanted.org, wanted.made_by)))
     return found
 
 
-def _keys_of(org: str, person: str) -> sa.Select[tuple[uuid.UUID]]:
+def keys_of(org: str, person: str) -> sa.Select[tuple[uuid.UUID]]:
+    """The ids of the keys that a person made, as a query."""
     return sa.select(api_key.c.id).where(api_key.c.org == uuid.UUID(org), api_key.c.created_by == uuid.UUID(person))
 
 

@@ -118,7 +118,12 @@ def _deployed(connection: Connection) -> dict[str, tuple[set[tuple[bool, bool]],
     read by name: the table is the deployments' own."""
     if connection.scalar(sa.text("SELECT to_regclass('deployment')")) is None:
         return {}
-    rows = connection.execute(sa.text("SELECT id, model, domestic, no_training FROM deployment WHERE weight > 0"))
+    rows = connection.execute(
+        sa.text(
+            "SELECT d.id, d.model, d.domestic, d.no_training FROM deployment d "
+            "LEFT JOIN deployment_weight w ON w.deployment = d.id WHERE coalesce(w.weight, d.weight) > 0"
+        )
+    )
     found: dict[str, tuple[set[tuple[bool, bool]], set[str]]] = {}
     for name, model, domestic, no_training in rows:
         kinds, names = found.setdefault(model, (set(), set()))

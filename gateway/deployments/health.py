@@ -76,6 +76,13 @@ def read(redis: SyncExecutor, deployments: Sequence[str]) -> list[Health]:
     return _read(REPORT.run_sync(redis, [], _args(Rules(), [(name, Seen()) for name in deployments])))
 
 
+async def read_async(redis: AsyncExecutor, deployments: Sequence[str]) -> list[Health]:
+    """The same on an asyncio client."""
+    if not deployments:
+        return []
+    return _read(await REPORT.run(redis, [], _args(Rules(), [(name, Seen()) for name in deployments])))
+
+
 def _args(rules: Rules, seen: Sequence[tuple[str, Seen]]) -> list[Arg]:
     args: list[Arg] = [rules.window_ms, rules.failures, rules.half_life_ms]
     for name, s in seen:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from gateway.catalogue.packaged import builtin
 from gateway.db import connect
 from gateway.db.tables.deployments import deployment as table
+from gateway.db.tables.operations import deployment_weight as by_hand
 from gateway.deployments.deployment import Deployment
 from gateway.deployments.providers import known
 from gateway.seal import Sealer
@@ -74,13 +75,20 @@ def load(engine: Engine, sealer: Sealer) -> list[Deployment]:
     Raises SQLAlchemy's errors, and `gateway.seal.Unsealable` where the secret is another.
     """
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(table).order_by(table.c.source, table.c.position)).all()
+        rows = connection.execute(_in_force().order_by(table.c.source, table.c.position)).all()
     by_file = {row.model for row in rows if row.source == "file"}
     return [
         _deployment(row, sealer.open(bytes(row.api_key), row.id.encode()).decode())
         for row in rows
         if row.source == "file" or row.model not in by_file
     ]
+
+
+def _in_force() -> sa.Select[Any]:
+    """Every row with the weight that holds: the operator's, else the source's."""
+    columns = [column for column in table.c if column.name != "weight"]
+    weight = sa.func.coalesce(by_hand.c.weight, table.c.weight).label("weight")
+    return sa.select(*columns, weight).select_from(table.outerjoin(by_hand, by_hand.c.deployment == table.c.id))
 
 
 def _deployment(row: sa.Row[tuple[object, ...]], api_key: str) -> Deployment:
@@ -129,7 +137,9 @@ def loader(settings: Settings) -> Callable[[], Sequence[Deployment]]:
 def available_models(engine: Engine, sandbox: bool) -> frozenset[str]:
     """The ids of models that have a deployment with a weight above zero."""
     with engine.connect() as connection:
-        found = set(connection.scalars(sa.select(table.c.model).where(table.c.weight > 0)))
+        weight = sa.func.coalesce(by_hand.c.weight, table.c.weight)
+        joined = table.outerjoin(by_hand, by_hand.c.deployment == table.c.id)
+        found = set(connection.scalars(sa.select(table.c.model).select_from(joined).where(weight > 0)))
     if sandbox:
         found |= {deployment.model for deployment in sandbox_deployments()}
     return frozenset(found)

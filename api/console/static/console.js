@@ -10,6 +10,17 @@ for (const form of document.querySelectorAll("form[data-once]")) {
   });
 }
 
+// The token of a mailed link stands behind "#", where no server sees it: it goes into the form, and out of the address.
+const mailed = document.querySelector("form[data-link]");
+if (mailed && location.hash.length > 1) {
+  mailed.elements.token.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  if (mailed.dataset.link === "fill") {
+    mailed.elements.token.closest("label").hidden = true;
+    mailed.elements.password.focus();
+  } else mailed.requestSubmit();
+}
+
 for (const button of document.querySelectorAll("button[data-copy]")) {
   const field = document.getElementById(button.dataset.copy);
   button.hidden = false;

@@ -88,6 +88,8 @@ api_key = sa.Table(
     # whose rights the key has; NULL = made by the operator for the organisation: an owner's
     sa.Column("created_by", sa.Uuid, sa.ForeignKey("person.id")),
     sa.Column("name", sa.Text, nullable=False),
+    # `console`: no secret opens it; what a session calls models with (gateway.accounts.console_keys)
+    sa.Column("kind", sa.Text, nullable=False, server_default=sa.text("'key'")),
     sa.Column("surface", sa.Text, nullable=False),
     # SHA-256 of the whole key: all that is kept of the secret
     sa.Column("hash", sa.LargeBinary, nullable=False, unique=True),
@@ -116,8 +118,10 @@ api_key = sa.Table(
     sa.CheckConstraint("octet_length(hash) = 32", name="hash"),
     sa.CheckConstraint("(previous_hash IS NULL) = (previous_until IS NULL)", name="previous"),
     sa.CheckConstraint(f"limit_won BETWEEN 0 AND {MOST_WON}", name="limit_won"),
+    sa.CheckConstraint("kind IN ('key', 'console')", name="kind"),
     *_limits("rpm", "concurrency", "tpm"),
     sa.Index("ix_api_key_org", "org", "created_at"),
+    sa.Index("uq_api_key_console", "org", "created_by", unique=True, postgresql_where=sa.text("kind = 'console'")),
 )
 
 audit_log = sa.Table(

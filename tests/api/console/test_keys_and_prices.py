@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from api.console import wording
 from tests.api.console.conftest import Browser
 from tests.api.manage.conftest import Office, Someone
 
@@ -135,3 +136,24 @@ async def test_prices_are_filtered_and_sorted_without_javascript(browser: Browse
     seeing = await shown(ability="vision")
     assert seeing == [model["id"] for model in table if "vision" in model["abilities"]] and seeing
     assert await shown(q="no such model") == []
+
+
+async def test_a_key_is_renamed_and_given_other_terms(office: Office, browser: Browser) -> None:
+    who = office.someone(office.organisation())
+    await browser.sign_in(who)
+    page = f"/console/keys/{who.key_id}/change"
+    typed = {
+        "name": "상담 봇", "limit_krw": "5,000", "rpm": "30", "concurrency": "4",
+        "models": "openai/gpt-4o\nkr/claude-sonnet", "expires_at": "2099-12-31",
+    }  # fmt: skip
+    assert (await browser.post(page, typed, page=page)).headers["location"] == "/console/keys"
+    (key,) = (await office.call(who, "GET", "/keys")).json()["data"]
+    assert (key["name"], key["limit_krw"], key["rpm"], key["concurrency"]) == ("상담 봇", "5000", 30, 4)
+    assert key["models"] == ["anthropic/claude-sonnet-4.5", "openai/gpt-4o"]
+    shown = (await browser.get(page)).text
+    assert 'value="2099-12-31"' in shown and "상담 봇" in shown
+    assert (await browser.post(page, typed | {"name": "다른 이름"}, page=page)).status_code == 303
+    (again,) = (await office.call(who, "GET", "/keys")).json()["data"]
+    assert again["expires_at"] == key["expires_at"]
+    wrong = await browser.post(page, typed | {"models": "openai/none"}, page=page)
+    assert wrong.status_code == 400 and wording.say("ko", "error.invalid_request_models") in wrong.text

@@ -1,0 +1,1 @@
+"""Finance: months and their documents, files, payments, provider statements, the invariants of the books."""

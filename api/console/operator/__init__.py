@@ -1,0 +1,1 @@
+"""The operator: how the installation does, deployments, prices and rates, organisations, dead letters."""

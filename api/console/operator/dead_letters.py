@@ -1,0 +1,78 @@
+"""Usage events that could not be booked: why, tried again, or decided not to be booked."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from api.console import BASE
+from api.console.rendering import page
+from api.console.tasks import ask
+from api.console.visit import form, visit_of
+from api.manage.desk import Desk
+from gateway.errors import NotFound
+from gateway.wire import keys
+
+SHOWN = 100
+PLACE = f"{BASE}/operator/dead-letters"
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """One event. ``micro``: what the credit window was charged for it, in micro-won."""
+
+    entry: str
+    job: str
+    org: str
+    micro: int
+    why: str
+
+
+def dead_letter_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    """The handlers."""
+
+    async def letters(start: str = "-", end: str = "+") -> list[Letter]:
+        found = await desk.parts.redis.execute_command("XRANGE", keys.DEAD, start, end, "COUNT", SHOWN)
+        return [_letter(entry, fields) for entry, fields in found]
+
+    @get("/operator/dead-letters", action="installation.finance", installation=True)
+    async def dead_letters_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        count = int(await desk.parts.redis.execute_command("XLEN", keys.DEAD))
+        return page(
+            request, "operator_dead_letters.html", settings=desk.settings, section="operator", letters=await letters(),
+            count=count,
+        )  # fmt: skip
+
+    @get("/operator/dead-letters/{entry:str}", action="installation.finance", installation=True)
+    async def dead_letter_page(request: Request[Any, Any, Any], entry: FromPath[str]) -> Response[bytes]:
+        number = entry.replace("-", "", 1)
+        found = await letters(entry, entry) if number.isascii() and number.isdecimal() else []
+        if not found:
+            raise NotFound()
+        return page(
+            request, "operator_dead_letter.html", settings=desk.settings, section="operator", letter=found[0]
+        )  # fmt: skip
+
+    @post("/operator/dead-letters/replay", action="installation.finance", installation=True)
+    async def replay(request: Request[Any, Any, Any]) -> Response[Any]:
+        visit, fields = visit_of(request), await form(request)
+        given = {"entry": fields["entry"]} if fields.get("entry") else {}
+        return cast("Response[Any]", await ask(desk, visit, "dead_letters.replay", given, back=PLACE))
+
+    @post("/operator/dead-letters/discard", action="installation.finance", installation=True)
+    async def discard(request: Request[Any, Any, Any]) -> Response[Any]:
+        visit, fields = visit_of(request), await form(request)
+        given = {"entry": fields.get("entry", ""), "reason": fields.get("reason", "")}
+        return cast("Response[Any]", await ask(desk, visit, "dead_letters.discard", given, back=PLACE))
+
+    return [dead_letters_page, dead_letter_page, replay, discard]
+
+
+def _letter(entry: bytes, fields: dict[bytes, bytes]) -> Letter:
+    said = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
+    micro = said.get("micro", "")
+    known = int(micro) if micro.isascii() and micro.isdecimal() else 0
+    return Letter(entry.decode(), said.get("job", ""), said.get("org", ""), known, said.get("why", ""))

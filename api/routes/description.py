@@ -1,0 +1,129 @@
+"""OpenAPI of what programs call: the chat surface on both base paths. Served at ``/api/v1/openapi.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from api.routes.models import as_json
+
+JSON = "application/json"
+_TEXT: dict[str, Any] = {"type": "string"}
+_WHOLE: dict[str, Any] = {"type": "integer"}
+
+
+def _number(low: float, high: float, said: str) -> dict[str, Any]:
+    return {"type": "number", "minimum": low, "maximum": high, "description": said}
+
+
+CHAT: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": _TEXT | {"description": "An id of the list of models, or an alias."},
+        "messages": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "Roles system, developer, user, assistant, tool.",
+        },
+        "temperature": _number(0, 2, "Default 1."),
+        "max_tokens": _WHOLE | {"description": "Output tokens, up to the model's maximum."},
+        "top_p": _number(0, 1, "Default 1."),
+        "frequency_penalty": _number(-2, 2, "Default 0."),
+        "presence_penalty": _number(-2, 2, "Default 0."),
+        "stream": {"type": "boolean", "description": "Server-sent events instead of one answer."},
+        "stream_options": {"type": "object", "description": "include_usage: one last chunk with tokens and cost."},
+        "user": _TEXT | {"description": "Your end user; kept and passed on as a keyed hash only."},
+        "top_k": _WHOLE | {"minimum": 1, "maximum": 100, "description": "Ignored by models that have none."},
+        "repetition_penalty": _number(0.1, 2, "Ignored by models that have none."),
+        "min_p": _number(0, 1, "Ignored by models that have none."),
+        "verbosity": _TEXT | {"enum": ["low", "medium", "high"]},
+        "reasoning_effort": _TEXT | {"enum": ["minimal", "low", "medium", "high"]},
+        "tools": {"type": "array", "items": {"type": "object"}},
+        "tool_choice": {"description": "auto, none, required, or a function."},
+        "response_format": {"type": "object", "description": "text, json_object or json_schema."},
+        "modalities": {"type": "array", "items": _TEXT, "description": "image, for models that make images."},
+        "models": {"type": "array", "items": _TEXT, "description": "Models that stand in, in order; up to five."},
+        "provider": {"type": "object", "description": "order, only, ignore, allow_fallbacks, max_price."},
+    },
+}
+COMPLETION: dict[str, Any] = {
+    "type": "object",
+    "required": ["model", "prompt"],
+    "properties": {
+        "model": _TEXT,
+        "prompt": {"description": "A text, or a list of texts."},
+        "max_tokens": _WHOLE,
+        "temperature": _number(0, 2, "Default 1."),
+        "stream": {"type": "boolean"},
+        "echo": {"type": "boolean", "description": "Begins with the prompt."},
+        "n": _WHOLE,
+    },
+}
+ANSWERS: dict[str, Any] = {
+    "200": {"description": "The answer."},
+    "400": {"description": "invalid_request or forbidden_content; `param` names the field."},
+    "401": {"description": "invalid_api_key."},
+    "404": {"description": "model_not_found; `details.suggestions` names others."},
+    "429": {"description": "rate_limit_exceeded; `Retry-After` says when to come back."},
+    "502": {"description": "provider_unavailable."},
+    "503": {"description": "service_unavailable; `Retry-After` says when to come back."},
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    paths: dict[str, Any] = {}
+    for base, spent in (("/api/v1", "403"), ("/v1", "402")):
+        answers = ANSWERS | {spent: {"description": "credit_limit_exceeded."}}
+        paths[f"{base}/chat/completions"] = {"post": _operation("Chat completion", answers, CHAT)}
+        paths[f"{base}/completions"] = {"post": _operation("Legacy completion", answers, COMPLETION)}
+        kept = {status: answers[status] for status in ("200", "401", "503")}
+        found = kept | {"404": answers["404"]}
+        paths[f"{base}/models"] = {"get": _operation("List models with their prices", kept)}
+        paths[f"{base}/models/{{model}}"] = {"get": _operation("One model", found, place=("path", "model"))}
+        paths[f"{base}/generation"] = {"get": _operation("Receipt of a call", found, place=("query", "id"))}
+        paths[f"{base}/credits"] = {"get": _operation("Credit of the organization", kept)}
+        paths[f"{base}/key"] = {"get": _operation("The key that asks, with its limits", kept)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "WonRouter API", "version": "1", "description": "OpenAI's chat completions, billed in won."},
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": {"type": "apiKey", "name": "X-API-Key", "in": "header"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            }
+        },
+    }
+
+
+def description_route() -> HTTPRouteHandler:
+    """The handler."""
+    body = msgspec.json.encode(document())
+
+    @get("/api/v1/openapi.json")
+    async def show_description() -> Response[bytes]:
+        return as_json(body)
+
+    return show_description
+
+
+def _operation(
+    summary: str, answers: dict[str, Any], body: dict[str, Any] | None = None, place: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "summary": summary,
+        "tags": ["chat" if body else "account" if place != ("path", "model") and "models" not in summary else "models"],
+        "security": [{"key": []}, {"bearer": []}],
+        "responses": answers,
+    }
+    if body is not None:
+        made["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+    if place is not None:
+        where, name = place
+        made["parameters"] = [{"name": name, "in": where, "required": True, "schema": _TEXT}]
+    return made

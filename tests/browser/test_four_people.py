@@ -1,0 +1,164 @@
+"""A whole day of the four people whom the console is for, each in their own browser."""
+
+from __future__ import annotations
+
+import io
+from decimal import Decimal
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import openpyxl
+import pytest
+
+from tests.browser.conftest import Open, Person, Site
+from tests.browser.visitor import Visitor
+from tests.operating import until
+from tests.provider.server import Provider
+
+pytestmark = [pytest.mark.browser, pytest.mark.installation]
+
+MONTH = "202601"
+"""A month that was over before this was written."""
+SAY_SECRET: Any = [{"role": "user", "content": "기밀 문서를 요약해 줘"}]
+
+
+@pytest.fixture(scope="module")
+def issuing(site: Site) -> Site:
+    """The installation with the company that sends the invoices."""
+    site.run(
+        "issuer", "set", "--code", "WR", "--legal-name", "주식회사 원라우터", "--registration", "123-45-67891",
+        "--representative", "홍길동", "--address", "서울특별시 강남구", "--bank", "우리은행", "--bank-number",
+        "1005-000-000000", "--bank-holder", "원라우터", "--json",
+    )  # fmt: skip
+    return site
+
+
+def client(site: Site, key: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{site.root}/api/v1", api_key=key, max_retries=0, timeout=20)
+
+
+def status(site: Site, key: str) -> int:
+    """The status of a call of the model that is drained below."""
+    body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
+    return httpx.post(
+        f"{site.root}/api/v1/chat/completions", json=body, headers={"X-API-Key": key}, timeout=20
+    ).status_code
+
+
+def finished(visitor: Visitor) -> None:
+    """Waits on a task's page until it is done; the page renews itself."""
+    visitor.page.locator("#live .tag.good, #live .tag.bad").first.wait_for()
+    assert visitor.page.locator("#live .tag.bad").count() == 0, visitor.text()
+
+
+def test_a_developer_makes_a_key_calls_with_the_sdk_and_reads_the_receipt(site: Site, opened: Open) -> None:
+    org = site.organisation("developer", won=20_000)
+    visitor = opened(site.person("김개발", org=org, role="member"), lang="en")
+    page = visitor.page
+    page.get_by_role("link", name="API keys", exact=True).click()
+    page.fill("main input[name=name]", "my first key")
+    visitor.click("button", "Make key")
+    key = page.input_value("#secret")
+    visitor.go()
+    with client(site, key) as calling:
+        answer = calling.chat.completions.create(
+            model="openai/gpt-4o",
+            messages=[{"role": "user", "content": "hi [[mock tokens=9]]"}],
+            extra_headers={"X-Title": "notebook"},
+        )
+    cost = Decimal(answer.usage.model_extra["cost_krw"])  # type: ignore[union-attr, index]
+    page.locator("table.cards td.strong", has_text=f"₩{cost:f}").wait_for()
+    assert "notebook" in visitor.text() and "100.0%" in visitor.text()
+    page.get_by_role("link", name="Receipt of the openai/gpt-4o call").click()
+    assert page.inner_text(".amount.exact") == f"₩{cost:f}"
+
+
+def test_an_owner_forbids_a_word_and_the_call_is_refused(site: Site, opened: Open, upstream: Provider) -> None:
+    org = site.organisation("owner", won=20_000)
+    key = site.key(org)
+    visitor = opened(site.person("박대표", org=org))
+    visitor.go("/settings/words")
+    visitor.page.fill("textarea[name=words]", "기밀")
+    with visitor.page.expect_navigation():
+        visitor.page.locator("form:has(textarea[name=words]) button").click()
+    assert "기밀" in visitor.page.inner_text("ul.words")
+    before = len(upstream.log.calls)
+    with client(site, key) as calling, pytest.raises(openai.BadRequestError) as refused:
+        calling.chat.completions.create(model="openai/gpt-4o", messages=SAY_SECRET)
+    assert refused.value.code == "forbidden_content" and "사내 금지어" in str(refused.value)
+    assert len(upstream.log.calls) == before
+
+
+def test_finance_downloads_the_month_and_the_file_says_what_the_page_says(
+    issuing: Site, opened: Open, tmp_path: Path
+) -> None:
+    org = issuing.customer("한빛데이터", MONTH)
+    visitor = opened(issuing.person("이회계", org=org, role="finance"))
+    visitor.page.get_by_role("navigation", name="주 메뉴").get_by_role("link", name="정산").click()
+    visitor.click("link", "2026-01")
+    used = Decimal(visitor.page.locator(".figure .amount").first.get_attribute("title").replace(",", "").rstrip("원"))  # type: ignore[union-attr]
+    assert used > 0
+    visitor.click("button", "정산서 (Excel)")
+    finished(visitor)
+    with visitor.page.expect_download() as coming:
+        visitor.click("link", "파일 내려받기")
+    book = openpyxl.load_workbook(io.BytesIO(Path(coming.value.path()).read_bytes()))
+    rows = list(book.worksheets[0].iter_rows(values_only=True))
+    exact = rows[0].index("정확금액")
+    told = sum(Decimal(str(row[exact])) for row in rows[2:-1] if row[exact])
+    assert 0 <= used - told < Decimal("0.001"), "the page counts each call up to a millionth of a won"
+    assert {row[rows[0].index("앱(X-Title)")] for row in rows[2:-1]} == {"상담 봇", "번역기"}
+
+
+def test_two_operators_close_a_month(issuing: Site, opened: Open) -> None:
+    org = issuing.customer("두레소프트", MONTH)
+    first, second = (opened(issuing.person(name, operator=True)) for name in ("김운영", "최운영"))
+    place = f"/finance/months/{MONTH}/{org}"
+    first.go(place)
+    first.click("button", "초안 만들기")
+    finished(first)
+    first.go(place)
+    assert "내가 만든 초안입니다" in first.text() and "검토 완료로" not in first.text()
+    for name in ("검토 완료", "확정", "발행"):
+        second.go(place)
+        second.click("button", name)
+        if name != "검토 완료":
+            assert "되돌릴 수 없" in second.text()
+            second.click("button", name)
+        finished(second)
+    second.go(place)
+    assert "WR-202601-" in second.text() and "발행" in second.page.inner_text(".tag.large")
+    shown = [
+        int(text.replace(",", "").rstrip("원")) for text in second.page.locator(".figure .amount").all_inner_texts()
+    ]
+    supply, vat, total, due = shown
+    assert vat == supply // 10 and total == due == supply + vat
+    second.click("button", "청구서 (PDF)")
+    finished(second)
+    with second.page.expect_download() as coming:
+        second.click("link", "파일 내려받기")
+    assert Path(coming.value.path()).read_bytes().startswith(b"%PDF-")
+    second.go(place)
+    second.page.get_by_label("입금 참조").fill("국민 1/31")
+    second.click("button", "입금 기록")
+    finished(second)
+    second.go(place)
+    assert second.page.inner_text(".tag.large") == "입금 완료"
+
+
+def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(issuing: Site, opened: Open) -> None:
+    operator: Person = issuing.person("박운영", operator=True)
+    visitor = opened(operator)
+    visitor.go("/operator/deployments?q=gpt-4o-mini")
+    key = issuing.key(issuing.organisation("drained", won=10_000))
+    try:
+        visitor.page.get_by_role("button", name="비우기").click()
+        visitor.page.get_by_text("비움", exact=True).first.wait_for()
+        until(lambda: status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE, "every process knows the new weight")
+    finally:
+        visitor.go("/operator/deployments?q=gpt-4o-mini")
+        visitor.page.get_by_role("button", name="원래 값").click()
+        visitor.page.get_by_text("정상", exact=True).first.wait_for()
