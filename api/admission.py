@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import msgspec
 import structlog
@@ -17,15 +16,17 @@ from api import metrics
 from api.auth import Identities
 from api.dialects.chat import Size
 from api.end_users import hide
+from api.errors import CallTooLarge
+from api.limits import Limits, limits_of
 from api.quote import Quote, quote
 from api.sources import EpochLoader, SourceAway
 from gateway.accounts.identity import Identity
 from gateway.catalogue.model import Model
 from gateway.catalogue.snapshot import Snapshot
 from gateway.credit import admission
-from gateway.credit.admission import Placed, Placement, RateLimit, Refused
+from gateway.credit.admission import Once, Placed, Placement, Refused
 from gateway.credit.scripts import AsyncExecutor
-from gateway.errors import CreditLimitExceeded, GatewayError, RateLimitExceeded, ServiceUnavailable
+from gateway.errors import Conflict, CreditLimitExceeded, GatewayError, RateLimitExceeded, ServiceUnavailable
 from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import ids
@@ -64,10 +65,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A placed job and the rate limits it was counted under, in the order of ``placed.remaining``."""
+    """A placed job and the limits it was counted under, in the order of ``placed.remaining``."""
 
     placed: Placed
-    rates: tuple[RateLimit, ...]
+    limits: Limits
 
 
 class Admission:
@@ -91,26 +92,33 @@ class Admission:
         self._channel = channel
         self._sealer = Sealer(settings.secret_bytes, "job")
         self._epoch = ""
+        self._learning: asyncio.Future[str] | None = None
         self._ahead_ms = 0
 
     def now_ms(self) -> int:
         """Redis's clock, as near as the last admission told."""
         return int(time.time() * 1000) + self._ahead_ms
 
-    async def admit(self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call) -> Admitted:
-        """Places the call. Raises the refusal as a member of the error tree; nothing is taken then."""
+    async def admit(
+        self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call, once: Once | None = None
+    ) -> Admitted:
+        """Places the call, under the claim of its Idempotency-Key if it has one.
+
+        Raises the refusal as a member of the error tree; nothing is taken then.
+        """
         body, user = hide(self._settings.secret_bytes, identity.org_id, call.body, call.user)
         call = msgspec.structs.replace(call, body=body, user=user)
         at_ms = self.now_ms()
         began = time.monotonic()
         pause = FIRST_PAUSE_S
         while True:
-            placement = self._placement(snapshot, identity, call, at_ms)
+            limits = limits_of(identity, call.models[0].id)
+            placement = self._placement(snapshot, identity, call, at_ms, limits, once)
             answer = await self._place(placement)
             if isinstance(answer, Placed):
                 self._ahead_ms = answer.now_ms - int(time.time() * 1000)
                 metrics.ADMITTED.inc()
-                return Admitted(answer, placement.rates)
+                return Admitted(answer, limits)
             waited = time.monotonic() - began
             if answer.reason == "terms" and waited < STALE_PATIENCE_S:
                 at_ms = answer.now_ms
@@ -119,11 +127,12 @@ class Admission:
                 identity = await self._newer(identity, sha256)
                 pause = await _rest(pause, first=waited < FIRST_PAUSE_S)
             elif answer.reason == "rebuilding" and waited < REBUILD_PATIENCE_S:
-                changed = await self._learn_epoch()
-                pause = await _rest(pause, first=changed)
+                if self._epoch == placement.window_epoch:  # else another request has learnt it meanwhile
+                    await self._learn_epoch()
+                pause = await _rest(pause, first=self._epoch != placement.window_epoch)
             else:
                 metrics.REFUSALS.labels(answer.reason).inc()
-                raise refusal(answer, placement.rates)
+                raise refusal(answer, placement)
             metrics.RETRIES.labels(answer.reason).inc()
 
     async def _place(self, placement: Placement) -> Placed | Refused:
@@ -146,16 +155,25 @@ class Admission:
             raise ServiceUnavailable()
         return fresh
 
-    async def _learn_epoch(self) -> bool:
+    async def _learn_epoch(self) -> None:
+        """The window's epoch as PostgreSQL has it: asked for once, however many requests find theirs out of date."""
+        if self._learning is None:
+            self._learning = asyncio.ensure_future(self._epochs.window_epoch())
+            self._learning.add_done_callback(self._learnt)
         try:
-            epoch = await self._epochs.window_epoch()
+            self._epoch = await asyncio.shield(self._learning)
         except SourceAway as exc:
             metrics.REFUSALS.labels("postgres").inc()
             raise ServiceUnavailable() from exc
-        changed, self._epoch = epoch != self._epoch, epoch
-        return changed
 
-    def _placement(self, snapshot: Snapshot, identity: Identity, call: Call, at_ms: int) -> Placement:
+    def _learnt(self, learning: asyncio.Future[str]) -> None:
+        self._learning = None
+        if not learning.cancelled():
+            learning.exception()  # looked at, even where every request that asked has gone
+
+    def _placement(
+        self, snapshot: Snapshot, identity: Identity, call: Call, at_ms: int, limits: Limits, once: Once | None
+    ) -> Placement:
         s = self._settings
         terms = quote(snapshot, call.models, call.size, call.choices, identity.policy, at_ms)
         month_from, month_until = ids.month_bounds_ms(at_ms)
@@ -179,7 +197,7 @@ class Admission:
             least_cap=min(call.cap, LEAST_CAP),
             org_slots=identity.org_slots,
             key_slots=identity.key_slots,
-            rates=rates_of(identity),
+            rates=limits.rates,
             queue_max=s.queue_max,
             lease_ms=int(s.placed_lease_s * 1000),
             grace_ms=int(s.expiry_grace_s * 1000),
@@ -187,29 +205,31 @@ class Admission:
             body_ttl_s=s.body_ttl_s,
             reply=self._channel,
             base_event=encode_event(_base_event(identity, call)),
+            token_limits=limits.tokens,
+            tokens=terms.input_bound + call.cap * call.choices if limits.tokens else 0,
+            model_slots=limits.slots,
+            once=once,
         )
 
 
-def rates_of(identity: Identity) -> tuple[RateLimit, ...]:
-    """The requests-per-minute limits that bind a call."""
-    rates: list[RateLimit] = []
-    if identity.key_rpm >= 0:
-        rates.append(RateLimit(f"k:{identity.key_id}", identity.key_rpm))
-    if identity.org_rpm >= 0:
-        rates.append(RateLimit(f"o:{identity.org_id}", identity.org_rpm))
-    return tuple(rates)
-
-
-def refusal(answer: Refused, rates: Sequence[RateLimit]) -> GatewayError:
+def refusal(answer: Refused, placement: Placement) -> GatewayError:
     """A refusal as the error that the caller sees."""
     match answer.reason:
         case "rate":
-            limit = next((rate.limit for rate in rates if rate.scope == answer.scope), 0)
+            limit = next((rate.limit for rate in placement.rates if rate.scope == answer.scope), 0)
             return RateLimitExceeded(retry_after_s=answer.retry_ms / 1000, details={"limit": limit})
+        case "tokens" | "large":
+            limit = next((each.limit for each in placement.token_limits if each.scope == answer.scope), 0)
+            details = {"limit": limit, "requested": placement.tokens, "unit": "tokens"}
+            if answer.reason == "large":
+                return CallTooLarge(details=details, retry_after_s=60)
+            return RateLimitExceeded(retry_after_s=answer.retry_ms / 1000, details=details)
         case "slots":
             return RateLimitExceeded(retry_after_s=SLOT_PAUSE_S)
         case "credit":
             return CreditLimitExceeded()
+        case "claim":
+            return Conflict("Another request with this Idempotency-Key has begun.", code="idempotency_in_progress")
         case _:
             return ServiceUnavailable(retry_after_s=1.0)
 

@@ -7,7 +7,7 @@ the key may use, what the organisation's deployments allow, what the request nee
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from api.errors import NotConfigured
 from api.quote import input_bound
 from gateway.accounts.identity import Identity
 from gateway.catalogue import auto
-from gateway.catalogue.auto import Needs
+from gateway.catalogue.auto import Condition, Needs
 from gateway.catalogue.model import AUTO, Model, NoPrice, NoRate, Price, UnknownModel
 from gateway.catalogue.pricing import tier_of
 from gateway.catalogue.snapshot import Snapshot
@@ -113,10 +113,19 @@ def is_korean(body: ChatBody) -> bool:
 
 
 class Choosing:
-    """What one caller may use at this moment."""
+    """What one caller may use at this moment. `health`: how models are doing, for kr/auto."""
 
-    def __init__(self, snapshot: Snapshot, identity: Identity, surface: Surface, size: Size, routing: Routing) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        identity: Identity,
+        surface: Surface,
+        size: Size,
+        routing: Routing,
+        health: Mapping[str, Condition],
+    ) -> None:
         self._snapshot = snapshot
+        self._health = health
         self._identity = identity
         self._surface: Surface = surface
         self._size = size
@@ -218,7 +227,7 @@ class Choosing:
                 price = self._price(model)
                 if price is not None:
                     offered[model.id] = (model, price)
-        choice = auto.choose(needs, offered)
+        choice = auto.choose(needs, offered, self._health)
         if choice is None:
             raise NotConfigured(
                 f"{AUTO} finds no model for this request among those that this key may use and that have a deployment."

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 
 from gateway.errors import (
     BodyTooLarge,
+    Conflict,
     CreditLimitExceeded,
     GatewayError,
     InternalError,
@@ -44,6 +45,12 @@ class NotConfigured(ServiceUnavailable):
     """Nobody has set up a way to do this: trying again in a second would not help."""
 
 
+class CallTooLarge(RateLimitExceeded):
+    """The call alone may use more tokens than the limit allows in a minute: it would never pass."""
+
+    default = "This request may use more tokens than your limit per minute. Please lower max_tokens or shorten it."
+
+
 def surface_of(path: str) -> Surface:
     """The product surface that a path belongs to: the base path alone decides the status of an exhausted credit."""
     return "krouter" if path.startswith("/v1/") or path == "/v1" else "bizrouter"
@@ -67,7 +74,8 @@ def error_answer(error: GatewayError, surface: Surface) -> tuple[int, Headers, b
         status = 402
     body = msgspec.json.encode(_with_pause(error).body())
     headers: Headers = [JSON, *_retry(error)]
-    if isinstance(error, (CreditLimitExceeded, NotConfigured)):
+    never = isinstance(error, (CreditLimitExceeded, NotConfigured, CallTooLarge))
+    if never or (isinstance(error, Conflict) and not error.retryable):
         headers.append((b"x-should-retry", b"false"))
     return status, _with_length(headers, body), body
 

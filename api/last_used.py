@@ -12,6 +12,11 @@ from api.sources import SourceAway
 
 PAUSE_S = 10.0
 """A person looks at days; a row written per call would cost more than the call."""
+FIRST_S = 0.5
+"""A key's first use in this process is written at once: who has just tried a new key looks whether it was used, and
+what a process that is killed has not written yet is gone."""
+MOST_KNOWN = 100_000
+"""Keys remembered as written once; beyond it the memory begins anew."""
 
 Write = Callable[[dict[str, int]], Awaitable[None]]
 
@@ -24,17 +29,26 @@ class LastUsed:
     Args:
         write: takes key id -> milliseconds since 1970; raises ``SourceAway`` where PostgreSQL is away.
         pause_s: between two writes.
+        first_s: how long a first use may wait for others.
     """
 
-    def __init__(self, write: Write, pause_s: float = PAUSE_S) -> None:
+    def __init__(self, write: Write, pause_s: float = PAUSE_S, first_s: float = FIRST_S) -> None:
         self._write = write
         self._pause_s = pause_s
+        self._first_s = first_s
         self._used: dict[str, int] = {}
+        self._known: set[str] = set()
+        self._first = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def note(self, key_id: str, at_ms: int) -> None:
         """A key was used."""
         self._used[key_id] = at_ms
+        if key_id not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known.add(key_id)
+            self._first.set()
 
     def start(self) -> None:
         """Begins to write."""
@@ -61,5 +75,11 @@ class LastUsed:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._pause_s)
-            await self.flush()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._first.wait(), self._pause_s)
+                await asyncio.sleep(self._first_s)
+            self._first.clear()
+            try:
+                await self.flush()
+            except Exception:  # what one write trips over must not end all later ones
+                log.exception("last_used_not_written")

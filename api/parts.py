@@ -14,7 +14,9 @@ from api.admission import Admission
 from api.auth import Identities, NoCredential
 from api.catalogue_cache import CatalogueCache
 from api.guardrails import Guardrails
+from api.idempotency import Idempotency
 from api.last_used import LastUsed, Write
+from api.model_health import ModelHealth
 from api.relay import Relay
 from api.replies import Subscription
 from api.session_calls import SessionCalls
@@ -70,8 +72,10 @@ class Parts:
         self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
         self.session_calls = SessionCalls(sources.engine, self.redis, self.identities, settings.secret_bytes)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
+        self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.guardrails = Guardrails(sources.words)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
+        self.idempotency = Idempotency(settings, self.redis)
         self.relay = Relay(settings, self.redis, channel)
         self.subscription = Subscription(
             settings.redis_url, channel, self.relay.on_frames, self._on_news, self._on_again
@@ -84,14 +88,17 @@ class Parts:
         if self.last_used is not None:
             self.last_used.start()
         await self.catalogue.start()
+        self.health.start()
         if not await self.subscription.start(START_PATIENCE_S):
             log.error("started_without_subscription")
 
     async def aclose(self) -> None:
         """Ends everything in the order that loses nothing."""
+        await self.idempotency.aclose()
         await self.relay.aclose()
         await self.subscription.aclose()
         await self.catalogue.aclose()
+        await self.health.aclose()
         await self.redis.aclose()
         if self.last_used is not None:
             await self.last_used.aclose()

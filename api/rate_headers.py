@@ -1,20 +1,35 @@
-"""``x-ratelimit-*``: what the SDKs show their users of the requests per minute."""
+"""``x-ratelimit-*``: what the SDKs show their users of the requests and tokens per minute."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from api.admission import Admitted
 from api.errors import Headers
-from gateway.credit.admission import RateLimit
 
 
-def rate_headers(rates: Sequence[RateLimit], remaining: Sequence[int], reset_ms: Sequence[int]) -> Headers:
-    """The headers of the limit with the fewest places left; none where nothing is limited. Times as ``59.874s``."""
-    if not rates:
+def rate_headers(admitted: Admitted) -> Headers:
+    """The headers of the limit with the fewest places, and of the one with the fewest tokens left.
+
+    None where nothing is limited. Times as ``59.874s``.
+    """
+    placed, limits = admitted.placed, admitted.limits
+    if not limits.rates and not limits.tokens:
         return []
-    tightest = min(range(len(rates)), key=lambda at: remaining[at])
+    requests, split = [rate.limit for rate in limits.rates], len(limits.rates)
+    tokens = [each.limit for each in limits.tokens]
     return [
-        (b"x-ratelimit-limit-requests", str(rates[tightest].limit).encode()),
-        (b"x-ratelimit-remaining-requests", str(max(0, remaining[tightest])).encode()),
-        (b"x-ratelimit-reset-requests", b"%d.%03ds" % divmod(max(0, reset_ms[tightest]), 1000)),
+        *_tightest(b"requests", requests, placed.remaining[:split], placed.reset_ms[:split]),
+        *_tightest(b"tokens", tokens, placed.remaining[split:], placed.reset_ms[split:]),
+    ]
+
+
+def _tightest(what: bytes, limits: Sequence[int], remaining: Sequence[int], reset_ms: Sequence[int]) -> Headers:
+    if not limits:
+        return []
+    at = min(range(len(limits)), key=lambda each: remaining[each])
+    return [
+        (b"x-ratelimit-limit-" + what, str(limits[at]).encode()),
+        (b"x-ratelimit-remaining-" + what, str(max(0, remaining[at])).encode()),
+        (b"x-ratelimit-reset-" + what, b"%d.%03ds" % divmod(max(0, reset_ms[at]), 1000)),
     ]

@@ -21,7 +21,7 @@ from kombu.entity import Queue
 from sqlalchemy import Engine, text
 
 import gateway.redis
-from billing import fx, metrics, serving
+from billing import fx, metrics
 from billing.alerts import delivery
 from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
@@ -29,6 +29,7 @@ from billing.loop import Loop
 from billing.reconcile import reconcile
 from billing.tasks import claims
 from billing.tasks.runner import Runner
+from gateway import probes
 from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
@@ -167,11 +168,7 @@ def run(settings: Settings) -> int:
         gateway.redis.connect(settings.redis_url),
     )
     tasks.start()
-    server = (
-        serving.serve(settings.metrics_host, settings.metrics_port, lambda: loop.trouble)
-        if settings.metrics_port
-        else None
-    )
+    health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [])
     app = billing_app(settings.redis_url)
     add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60), settings)
     try:
@@ -183,8 +180,8 @@ def run(settings: Settings) -> int:
         tasks.stop(TASKS_END_S)
         loop.join(LOOP_END_S)
         teller.join(TELLER_END_S)
-        if server is not None:
-            server.shutdown()
+        if health is not None:
+            health.stop()
         engine.dispose()
     return code
 

@@ -109,6 +109,7 @@ def _attempt(attempt: dict[str, Any]) -> dict[str, Any]:
         "provider": attempt["provider"],
         "model": attempt["model"],
         "billed": attempt.get("billed", False),
+        "won": attempt.get("won", "0"),
         "reason": attempt.get("reason", ""),
         "status": attempt.get("status", 0),
         "tokens": attempt.get("tokens", {}),

@@ -110,6 +110,15 @@ class UpstreamTransport:
         await self._transport.aclose()
 
 
+def arriving(response: httpx.Response) -> aiohttp.StreamReader | None:
+    """The body as it comes from the connection, undecoded: three layers of generators less for every token.
+
+    None where the response has not come over aiohttp. Closing the response gives the connection back all the same.
+    """
+    below = getattr(response.stream, "_aiohttp_response", None)
+    return below.content if isinstance(below, aiohttp.ClientResponse) else None
+
+
 def _forbidden_behind(error: BaseException) -> ForbiddenAddress | None:
     """The resolver's refusal, which aiohttp wraps as a failed connection like any other."""
     cause: BaseException | None = error

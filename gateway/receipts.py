@@ -128,6 +128,7 @@ def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:
         "status": attempt.get("status", 0),
         "reason": attempt.get("reason", ""),
         "billed": attempt.get("billed", False),
+        "cost_krw": _plain(attempt.get("won", "0")),
         "started_ms": attempt["started_ms"],
         "first_ms": attempt.get("first_ms"),
         "ended_ms": attempt.get("ended_ms"),

@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     drain_s: float = 30.0
     """How long SIGTERM waits for answers under way."""
 
+    # idempotency
+    idempotency_answer_bytes: int = 4 * 1024 * 1024
+    """A longer answer is not kept for its Idempotency-Key: a hundred thousand tokens as a stream fit."""
+    idempotency_org_bytes: int = 64 * 1024 * 1024
+    """Kept answers of one organisation in a day, compressed: Redis holds the credit window too, and must not fill up."""
+    idempotency_org_keys: int = 20_000
+    """Idempotency-Keys of one organisation that are remembered at once; beyond it calls with a new key get 429."""
+
     # queue
     queue_max: int = 20_000
     """Jobs waiting for a worker; beyond it admission answers 503 at once instead of promising what it cannot keep."""
@@ -122,7 +130,8 @@ class Settings(BaseSettings):
     health_half_life_s: float = 60.0
     """Error rates and latencies lose half of their weight in this time."""
     allow_private_upstreams: bool = False
-    """Deployments may point at private or loopback addresses (self-hosted models, tests)."""
+    """What operators fetch from (the exchange rate) may have a private or loopback address. Deployments may always:
+    operators wrote them down. URLs that customers choose never may."""
 
     # alerts
     allow_private_webhooks: bool = False

@@ -42,10 +42,11 @@ def shown_model(job: Job, served: str) -> str:
 
 
 def attempts_header(attempts: Sequence[Attempt]) -> str:
-    """Every attempt in one line: model, then what became of it, after how many milliseconds, and whether it is billed."""
+    """Every attempt in one line: model, what became of it, after how many milliseconds, what of the charge in won falls
+    on it, and whether it is billed."""
     return ", ".join(
         f"{a.model};provider={a.provider};reason={a.reason};ms={max(0, (a.ended_ms or a.started_ms) - a.started_ms)}"
-        + (";billed" if a.billed else "")
+        f";krw={a.won}" + (";billed" if a.billed else "")
         for a in attempts
     )
 
@@ -57,6 +58,7 @@ def _attempt_notes(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
             "provider": a.provider,
             "reason": a.reason,
             "ms": max(0, (a.ended_ms or a.started_ms) - a.started_ms),
+            "cost_krw": a.won,
             "billed": a.billed,
         }
         for a in attempts

@@ -12,13 +12,13 @@ from kombu.entity import Queue
 
 from gateway.settings import Settings
 from gateway.wire import keys
-from workers.pool import adopt
+from workers.pool import AsyncPool, adopt
 
 if TYPE_CHECKING:
     from workers.calls import CallWorker
 
-READ_AHEAD = 16
-"""Messages taken beyond what is running: enough to hide a round trip, few enough to leave the rest to other workers."""
+READ_AHEAD = 1
+"""Messages held while all places are taken: one stands for many jobs, and another worker may have places for them."""
 
 
 def call_app(redis_url: str) -> Any:
@@ -57,7 +57,8 @@ def serve_calls(app: Any, worker: CallWorker) -> None:
     """Registers the task that runs jobs on `worker`."""
 
     def run(job: str) -> None:
-        adopt(worker.run(job))
+        # an empty name says that jobs wait, without saying which
+        adopt(worker.run(job) if job else worker.take(AsyncPool.serving()))
 
     app.task(name=keys.COMPLETE_TASK, ignore_result=True, acks_late=False)(run)
 

@@ -247,7 +247,7 @@ class Attempt:
         """An empty share of the answer, for this attempt to fill."""
         record, asked = self.record, self.asked
         counts = self._adapter.counts_deltas
-        return Share(record.model, record.provider, record.deployment, counts, added=asked.added)
+        return Share(record.model, record.provider, record.deployment, counts, asked.added, record.client_request_id)
 
     def ended(self, reason: str, billed: bool) -> None:
         """Writes down how it ended: `ok`, the failure's kind, or why it was stopped."""

@@ -23,9 +23,9 @@ from gateway.wire.event import (
 )
 from gateway.wire.job import Job
 from workers import estimate
-from workers.metering import NOTHING, Bill, bill
+from workers.metering import NOTHING, Bill, bill, split
 from workers.providers.base import Delta, Warned
-from workers.share import Share, used, uses
+from workers.share import Share, each, used, uses
 
 Stop = Literal["cancelled", "lost", "shutdown", "nobody"]
 """Why a call is stopped before its end: asked by the client's side, taken by another worker, this process ends,
@@ -129,7 +129,21 @@ class Call:
         if not tokens.prompt and not tokens.completion:
             return NOTHING
         most = self.hold_micro if self.job.policy == "strict" else None
-        return bill(uses(self.shares, tokens.prompt), self.job.terms, most)
+        charge = bill(uses(self.shares, tokens.prompt), self.job.terms, most)
+        self._note_costs(charge, tokens.prompt)
+        return charge
+
+    def _note_costs(self, charge: Bill, prompt: int) -> None:
+        """What of the charge falls on which attempt, on the attempts' records."""
+        costs = zip(self.shares, split(charge, each(self.shares, prompt)), strict=True)
+        by_request = {share.request_id: won for share, won in costs}
+        for attempt in self.attempts:
+            attempt.won = by_request.get(attempt.client_request_id, "0")
+
+    def broke(self, attempt: Attempt, share: Share) -> None:
+        """An attempt whose provider never said what it used: what we saw of it is our cost."""
+        if attempt.tokens == Tokens():
+            attempt.tokens = share.seen(self.input_estimate())
 
     def event(
         self,

@@ -7,6 +7,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 from redis.exceptions import RedisError
@@ -22,7 +23,7 @@ from gateway.wire.frame import Control
 from gateway.wire.news import News
 from workers import metrics
 from workers.call import Call
-from workers.complete import complete
+from workers.complete import carry_out, complete, take
 from workers.control import ControlChannel
 from workers.leases import Leases, stop_channel
 from workers.publisher import Publisher
@@ -32,8 +33,22 @@ from workers.routing.turns import Turns
 
 log = structlog.get_logger("workers.calls")
 
+MOST_TAKEN = 16
+"""Jobs for one message: enough to make what a message costs small, few enough to leave the rest to other workers."""
 SETTLE_S = 5.0
 """How long stopped calls may take to write their end."""
+
+
+class Places(Protocol):
+    """Where calls run, a limited number of them at once."""
+
+    def reserve(self, most: int) -> int:
+        """Takes up to that many places; returns how many there were."""
+        ...
+
+    def release(self, places: int) -> None:
+        """Gives places back."""
+        ...
 
 
 class CallWorker:
@@ -66,9 +81,7 @@ class CallWorker:
             redis=redis,
             # deployments are written down by operators, who may well run models in their own network
             http=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s, allow_private=True),
-            pictures=UpstreamTransport(
-                connect_timeout_s=settings.connect_timeout_s, allow_private=settings.allow_private_upstreams
-            ),
+            pictures=UpstreamTransport(connect_timeout_s=settings.connect_timeout_s),
             publisher=self.publisher,
             leases=leases,
             deployments=deployments,
@@ -100,6 +113,27 @@ class CallWorker:
             await complete(self.room, job)
         finally:
             self._running.discard(task)
+
+    async def take(self, places: Places) -> None:
+        """Jobs that wait, from claim to end, as many as there are places for. The message's own place is one of them."""
+        more = places.reserve(MOST_TAKEN - 1)
+        claims = await take(self.room, 1 + more)
+        left = max(1, len(claims))
+        places.release(1 + more - left)
+
+        async def run(claim: running.Claim) -> None:
+            nonlocal left
+            await carry_out(self.room, claim)
+            left -= 1
+            if left:
+                places.release(1)
+
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(run(claim)) for claim in claims]
+        for task in tasks:
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        await asyncio.gather(*tasks)
 
     async def drain(self, seconds: float) -> None:
         """Waits for open calls that long. What is left then is handed to other workers, or stopped and settled."""
@@ -148,6 +182,8 @@ class CallWorker:
             call.stop("cancelled")
 
     def _on_news(self, news: News) -> None:
+        if news.kind == "shut":
+            self.room.turns.shut(news.id)
         if news.kind == "deployments":
             self.room.deployments.refresh()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -23,6 +24,7 @@ from workers.metering import NOTHING
 from workers.room import Room
 
 log = structlog.get_logger("workers.complete")
+T = TypeVar("T")
 
 CLAIM_AGAIN_S = (0.0, 0.2, 0.5)
 """Waits after claims that found no Redis; then the job is left to its relay, which publishes it again after 2 s."""
@@ -34,18 +36,34 @@ END_PATIENCE_S = 600.0
 
 async def complete(room: Room, job_id: str) -> None:
     """Runs the job if it can be claimed. Raises nothing: whatever happens, the job has an end."""
-    claimed = await _claim(room, job_id)
-    if claimed is None:
-        return
-    if isinstance(claimed, running.NotClaimed):
-        if claimed.reason == "spent":
-            _tell_spent(room, job_id, claimed)
-        return
+    lease_ms = int(room.settings.lease_s * 1000)
+    claimed = await _patiently(lambda: running.claim(room.redis, job_id, room.worker, lease_ms))
+    if isinstance(claimed, running.Claim):
+        await carry_out(room, claimed)
+    elif claimed is not None:
+        _not_claimed(room, claimed)
+
+
+async def take(room: Room, places: int) -> list[running.Claim]:
+    """Claims up to ``places`` of the jobs that wait. Raises nothing; none where Redis stays away."""
+    lease_ms = int(room.settings.lease_s * 1000)
+    taken = await _patiently(lambda: running.take(room.redis, room.worker, lease_ms, places))
+    claims: list[running.Claim] = []
+    for claimed in taken or []:
+        if isinstance(claimed, running.Claim):
+            claims.append(claimed)
+        else:
+            _not_claimed(room, claimed)
+    return claims
+
+
+async def carry_out(room: Room, claimed: running.Claim) -> None:
+    """Runs a claimed job to its end. Raises nothing."""
     try:
-        body = room.sealer.open(claimed.body, ids.place_of(job_id))
+        body = room.sealer.open(claimed.body, ids.place_of(claimed.job))
         call = Call(claimed, decode_job(body))
     except (Unsealable, msgspec.DecodeError):
-        log.exception("job_unreadable", job=job_id)
+        log.exception("job_unreadable", job=claimed.job)
         await _end_unreadable(room, claimed)
         return
     call.task = asyncio.current_task()
@@ -57,16 +75,16 @@ async def complete(room: Room, job_id: str) -> None:
         room.publisher.ended(call.id)
 
 
-async def _claim(room: Room, job_id: str) -> running.Claim | running.NotClaimed | None:
-    """Claims, patiently: the first command after Redis was away finds a dead connection. None: Redis stays away.
+async def _patiently(claim: Callable[[], Awaitable[T]]) -> T | None:
+    """Claims again where Redis fails: the first command after it was away finds a dead connection. None: it stays away.
 
     A claim whose reply was lost makes the next one see our own lease; the job is then published again by its relay.
     """
     for wait_s in CLAIM_AGAIN_S:
         try:
-            return await running.claim(room.redis, job_id, room.worker, int(room.settings.lease_s * 1000))
+            return await claim()
         except (RedisError, OSError) as error:
-            log.warning("claim_failed", job=job_id, error=str(error))
+            log.warning("claim_failed", error=str(error))
             await asyncio.sleep(wait_s)
     return None
 
@@ -154,10 +172,12 @@ async def _write_end(room: Room, end: running.Ending) -> None:
         return
 
 
-def _tell_spent(room: Room, job_id: str, claimed: running.NotClaimed) -> None:
-    """The job killed its workers and has been ended; its relay learns it in a frame of an epoch of its own."""
-    log.error("job_claimed_too_often", job=job_id, epoch=claimed.epoch)
-    last = Frame(job_id, claimed.epoch + 1, 0, FINAL, encode_final(faults.internal()))
+def _not_claimed(room: Room, claimed: running.NotClaimed) -> None:
+    """A job that killed its workers has been ended; its relay learns it in a frame of an epoch of its own."""
+    if claimed.reason != "spent":
+        return
+    log.error("job_claimed_too_often", job=claimed.job, epoch=claimed.epoch)
+    last = Frame(claimed.job, claimed.epoch + 1, 0, FINAL, encode_final(faults.internal()))
     room.redis.submit("PUBLISH", claimed.reply, encode_frames([last])).add_done_callback(_forget_error)
 
 

@@ -50,7 +50,7 @@ class Delivered:
             self._parts.append(content)
         elif content:
             self._seam = True
-        if any(delta.get(key) for key in _SEAMS):
+        if (len(delta) > 1 or "content" not in delta) and any(delta.get(key) for key in _SEAMS):
             self._seam = True
 
     @property

@@ -41,6 +41,8 @@ def of_choices(raw: bytes) -> int:
 
 def bytes_of_delta(delta: dict[str, Any]) -> int:
     """UTF-8 bytes of what a delta shows."""
+    if len(delta) == 1 and "content" in delta:
+        return _text_bytes(delta["content"])
     return _bytes_of(delta)
 
 
@@ -58,7 +60,7 @@ def _bytes_of(message: object) -> int:
 
 def _text_bytes(content: object) -> int:
     if isinstance(content, str):
-        return len(content.encode("utf-8", "surrogatepass"))
+        return len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass"))
     return sum(_text_bytes(part.get("text")) for part in _items(content))
 
 

@@ -19,7 +19,12 @@ def provider_final(failure: ProviderFailure, charged: bool = False) -> Final:
     if failure.status >= 400 and failure.kind != "credentials" and failure.body and not charged:
         headers = {} if failure.retry_after_s is None else {"retry-after": str(math.ceil(failure.retry_after_s))}
         return Final(failure.status, failure.body, failure.content_type, "provider", headers)
-    return error_final(ProviderUnavailable(), charged)
+    if failure.kind == "rate_limited" and not failure.status:
+        message = "Every provider of this model has asked for a pause. Please try again later."
+        return error_final(ServiceUnavailable(message, retry_after_s=failure.retry_after_s), charged)
+    return error_final(
+        ProviderUnavailable(retry_after_s=failure.retry_after_s if not failure.status else None), charged
+    )
 
 
 def error_final(error: GatewayError, charged: bool = False) -> Final:

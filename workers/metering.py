@@ -97,6 +97,29 @@ def bill(uses: Sequence[Use], terms: Mapping[str, JobTerms], most_micro: int | N
     return Bill(parts, won_text(won), won_text(usd), micro_ceil(won), loss)
 
 
+def split(charge: Bill, uses: Sequence[Use]) -> list[str]:
+    """What of the charge falls on each of `uses`, the first of which carries the input: exact won, together the charge.
+
+    Where a strict hold cut the charge, the last ones pay less.
+    """
+    parts = {part.model: part for part in charge.parts}
+    left = {part.model: part.completion for part in charge.parts}
+    found: list[str] = []
+    for i, use in enumerate(uses):
+        part = parts.get(use.model)
+        if part is None:
+            found.append("0")
+            continue
+        completion = min(use.completion, left[use.model])
+        left[use.model] -= completion
+        usd_micro = EXACT.add(
+            EXACT.multiply(Decimal(part.input_usd), part.prompt if i == 0 else 0),
+            EXACT.multiply(Decimal(part.output_usd), completion),
+        )
+        found.append(won_text(quantize_exact(EXACT.multiply(usd_micro, Decimal(part.rate)).scaleb(-6, EXACT))))
+    return found
+
+
 def _priced(use: Use, terms: JobTerms, input_tokens: int) -> _Priced:
     tier, input_usd, output_usd = tier_of(input_tokens, price_of(use.model, terms))
     return _Priced(use, terms, tier, input_usd, output_usd, Decimal(terms.rate))

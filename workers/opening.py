@@ -132,11 +132,13 @@ class Opening:
             turn = await self._room.turns.choose(others.groups)
             if turn.candidate is not None:
                 return turn.candidate, turn.probe
-            if self._running or self._loop.time() >= until:
-                first = others.groups[0][0]
-                self._plan.failures.append((first.model.id, ProviderFailure(kind="connect", message="breaker open")))
+            now = self._loop.time()
+            if self._running or now + turn.wait_s > until:  # nobody is free within the patience
+                kind = "rate_limited" if turn.paused else "connect"
+                shut = ProviderFailure(kind=kind, message="no deployment may be asked now", retry_after_s=turn.wait_s)
+                self._plan.failures.append((others.groups[0][0].model.id, shut))
                 return None
-            await asyncio.sleep(max(LEAST_WAIT_S, min(turn.wait_s, until - self._loop.time())))
+            await asyncio.sleep(max(LEAST_WAIT_S, turn.wait_s))
 
     async def _attempt(self, asked: Asked, wait: float) -> Spoken:
         if wait:

@@ -234,14 +234,32 @@ class AsyncPool(BasePool):
         self._ended(waiting, result)
 
     def _ended(self, waiting: _Waiting, result: Any) -> None:
-        with self._lock:
-            self._open -= 1
-            wake = bool(self._refused)
         if waiting.callback is not None and result is not None:
             waiting.callback(result)
+        self.release(1)
+
+    def reserve(self, most: int) -> int:
+        """Takes up to ``most`` places for calls that came with the same message; returns how many were free."""
+        with self._lock:
+            free = max(0, min(most, self.open_calls - self._open))
+            self._open += free
+        return free
+
+    def release(self, places: int) -> None:
+        """Frees places, and lets the consumer know where it had to refuse a message."""
+        with self._lock:
+            self._open -= places
+            wake = bool(self._refused) and places > 0
         if wake:
             with contextlib.suppress(BlockingIOError):  # the pipe is full of wake-ups already
                 os.write(self._wake_write, b"\0")
+
+    @classmethod
+    def serving(cls) -> AsyncPool:
+        """The pool of this process. Raises ``RuntimeError`` before it has started."""
+        if cls.current is None:
+            raise RuntimeError("the pool has not started")
+        return cls.current
 
 
 async def _all(work: list[Coroutine[Any, Any, None]]) -> None:

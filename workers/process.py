@@ -13,13 +13,13 @@ from typing import Any
 import structlog
 from celery.bootsteps import RUN
 
+from gateway import probes
 from gateway.catalogue.packaged import builtin
 from gateway.deployments.deployment import Deployment
 from gateway.settings import Settings
 from workers.app import READ_AHEAD, call_app, celery_log_level, serve_calls
 from workers.calls import CallWorker
 from workers.pool import AsyncPool
-from workers.serving import HealthServer
 
 log = structlog.get_logger("workers.process")
 
@@ -70,7 +70,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
             if not there
         ]
 
-    health = _health(settings, missing, calls.measure)
+    health = probes.serve(settings, missing, calls.measure)
     try:
         celery_worker.start()
     finally:
@@ -84,12 +84,3 @@ def _setter(event: threading.Event) -> Callable[[object], None]:
         event.set()
 
     return ready
-
-
-def _health(settings: Settings, missing: Callable[[], list[str]], measure: Callable[[], None]) -> HealthServer | None:
-    if not settings.metrics_port:
-        return None
-    server = HealthServer(settings.metrics_host, settings.metrics_port, missing, measure)
-    server.start()
-    log.info("serving_metrics", port=server.port)
-    return server

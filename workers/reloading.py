@@ -24,6 +24,7 @@ class DeploymentSet:
 
     def __init__(self, load: Callable[[], Sequence[Deployment]]) -> None:
         self._load = load
+        self._last: Sequence[Deployment] | None = None
         self._wake = asyncio.Event()
         self.current: Mapping[str, Sequence[Deployment]] = {}
         self.loaded = asyncio.Event()
@@ -58,4 +59,7 @@ class DeploymentSet:
         for deployment in found:
             by_model.setdefault(deployment.model, []).append(deployment)
         self.current = by_model
+        if found != self._last:
+            self._last = found
+            log.info("deployments_loaded", count=len(found))
         self.loaded.set()

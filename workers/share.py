@@ -17,13 +17,17 @@ from workers.providers.base import Delta
 
 @dataclasses.dataclass(slots=True)
 class Share:
-    """One attempt's part of the answer. `added`: input tokens that only continuing made necessary, at least."""
+    """One attempt's part of the answer. `added`: input tokens that only continuing made necessary, at least.
+
+    `request_id` is the attempt's own.
+    """
 
     model: str
     provider: str
     deployment: str
     counts_deltas: bool
     added: int = 0
+    request_id: str = ""
     deltas: int = 0
     bytes: int = 0
     dropped: int = 0
@@ -51,6 +55,13 @@ class Share:
         if self.dropped:
             said = said * self.bytes // (self.bytes + self.dropped)
         return said if self.whole else max(said, self.counted())
+
+    def seen(self, input_estimate: int) -> Tokens:
+        """What the attempt used, by our own count: for an answer that broke off before its provider said."""
+        return Tokens(
+            prompt=input_estimate + self.added,
+            completion=self.counted() + self.dropped // estimate.BYTES_PER_TOKEN,
+        )
 
     @property
     def exact(self) -> bool:
@@ -85,6 +96,11 @@ def used(shares: Sequence[Share], input_estimate: Callable[[], int], input_bound
         search=sum(tokens.search for tokens in counts),
     )
     return tokens, not (exact and all(share.exact for share in shares))
+
+
+def each(shares: Sequence[Share], prompt: int) -> list[Use]:
+    """Every share of its own: the input with the one that spoke first."""
+    return [Use(share.model, prompt if i == 0 else 0, share.completion()) for i, share in enumerate(shares)]
 
 
 def uses(shares: Sequence[Share], prompt: int) -> list[Use]:

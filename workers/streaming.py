@@ -58,6 +58,7 @@ class _Stream:
                 raise
             except UpstreamFailed as failed:
                 failure = failed.failure
+                self._call.broke(attempt.record, self._call.shares[-1])
                 attempt.failed(failure, billed=self._call.shares[-1].deltas > 0)
             following = await self._go_on(attempt.asked.candidate, failure)
             if following is None:

@@ -13,7 +13,8 @@ from typing import Protocol, Self
 
 import httpx
 
-from gateway.http import ForbiddenAddress, HttpError, UpstreamTransport
+from gateway.http import ForbiddenAddress, HttpError, UpstreamTransport, arriving
+from workers.patience import Patience
 from workers.providers.base import ProviderFailure, Script, UpstreamRequest
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -55,9 +56,12 @@ class _HttpBody:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
         coded = response.headers.get("content-encoding", "identity") != "identity"
-        self._bytes = response.aiter_bytes() if coded else response.aiter_raw()
+        self._plain = None if coded else arriving(response)
+        self._bytes = response.aiter_bytes()
 
     async def read(self) -> bytes:
+        if self._plain is not None:
+            return await self._plain.readany()
         try:
             return await anext(self._bytes)
         except StopAsyncIteration:
@@ -97,6 +101,7 @@ class Upstream:
         self._http = http
         self._request = request
         self._body: Body | None = None
+        self._patience = Patience()
         self.status = 0
         self.at_end = False
 
@@ -125,7 +130,7 @@ class Upstream:
         """The next bytes of the body, b"" at its end. Raises `UpstreamFailed`: `stalled` or `cut`."""
         assert self._body is not None
         try:
-            async with asyncio.timeout_at(deadline):
+            with self._patience.until(deadline):
                 data = await self._body.read()
         except TimeoutError as late:
             raise UpstreamFailed(ProviderFailure(kind="stalled", message="silence", status=self.status)) from late
@@ -154,6 +159,7 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Closes what is open. Safe to repeat."""
+        self._patience.close()
         body, self._body = self._body, None
         if body is not None:
             await body.aclose()

@@ -7,7 +7,7 @@ parameters that we do not: both pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,10 @@ from gateway.errors import InvalidRequest
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 MOST_CHOICES = 128
 """``n``: as OpenAI limits it. Every choice is held for."""
+
+MOST_BYTES_PER_TOKEN = 8
+"""No tokenizer makes tokens of more UTF-8 bytes than this on average, of any text that people send: an input that does
+not fit even so is refused at once, and the provider decides about any other."""
 
 log = structlog.get_logger()
 
@@ -177,19 +181,21 @@ def without(raw: bytes, names: list[str]) -> bytes:
 
 
 class Size(msgspec.Struct, frozen=True):
-    """What a hold is estimated from. ``text`` in UTF-8 bytes, the others counted."""
+    """What a hold is estimated from. ``text`` in UTF-8 bytes, the others counted. ``written`` are those of its bytes
+    that are certainly words: what people and models wrote, without files, sound, tools and signatures."""
 
     text: int
     messages: int
     tools: int
     images: int
+    written: int = 0
 
 
 def measure(body: ChatBody) -> Size:
     """How large the input is. JSON that models read as text (tool calls, schemas) counts with its JSON length, which is
     never less than what they read; an image counts as one, not by its bytes."""
     text = len(bytes(body.response_format))
-    images = 0
+    images = written = 0
     tools = [*(body.tools or ()), *(body.functions or ())]
     for tool in tools:
         text += len(bytes(tool))
@@ -198,12 +204,27 @@ def measure(body: ChatBody) -> Size:
         for raw in (message.tool_calls, message.function_call, message.reasoning_content, message.reasoning_details):
             text += len(bytes(raw))
         if isinstance(message.content, str):
-            text += _utf8(message.content)
+            written += _utf8(message.content)
         else:
             for part in message.content or ():
-                text += _utf8(part.text or "") + len(bytes(part.input_audio)) + len(bytes(part.file))
+                written += _utf8(part.text or "")
+                text += len(bytes(part.input_audio)) + len(bytes(part.file))
                 images += bool(bytes(part.image_url))
-    return Size(text=text, messages=len(body.messages or ()), tools=len(tools), images=images)
+    return Size(text + written, len(body.messages or ()), len(tools), images, written)
+
+
+def check_room(body: ChatBody, size: Size, models: Sequence[Model]) -> None:
+    """Raises ``InvalidRequest`` where input and output limit together certainly fit none of ``models``."""
+    least = size.written // MOST_BYTES_PER_TOKEN
+    output = body.max_completion_tokens or body.max_tokens or 1
+    room = max(model.context_length for model in models)
+    if least + output > room:
+        raise InvalidRequest(
+            f"This model's maximum context length is {models[0].context_length} tokens. The messages are at least "
+            f"{least} tokens, and {output} are asked for in the answer. Please shorten either.",
+            param="messages",
+            code="context_length_exceeded",
+        )
 
 
 def _utf8(text: str) -> int:

@@ -15,16 +15,20 @@ from sqlalchemy import Connection
 from api.manage.desk import Desk
 from api.manage.door import asked
 from api.manage.pages import After, Limit, Page, id_place, paged
-from api.manage.shapes import Done, Input, given, won_in, won_out
+from api.manage.shapes import Done, Input, LimitOfModel, given, won_in, won_out
 from gateway.accounts import keys
 from gateway.accounts.change import Change
 from gateway.accounts.keys import Key, State, Terms
+from gateway.accounts.model_limits import ModelLimits
 from gateway.errors import NotFound
 from gateway.wire.job import Surface
 
 
 class KeyView(msgspec.Struct, frozen=True):
-    """A key without its secret. ``limit_krw`` counts all that it may ever spend; null = no limit."""
+    """A key without its secret. ``limit_krw`` counts all that it may ever spend; null = no limit.
+
+    ``rpm`` and ``tpm``: requests and tokens in any 60 seconds; ``model_limits``: the same by model.
+    """
 
     id: str
     name: str
@@ -34,6 +38,8 @@ class KeyView(msgspec.Struct, frozen=True):
     limit_krw: str | None
     rpm: int | None
     concurrency: int | None
+    tpm: int | None
+    model_limits: ModelLimits
     models: list[str] | None
     expires_at: dt.datetime | None
     created_by: str | None
@@ -56,18 +62,22 @@ class CreateKey(Input, frozen=True):
     limit_krw: str | int | None = None
     rpm: int | None = None
     concurrency: int | None = None
+    tpm: int | None = None
+    model_limits: dict[str, LimitOfModel] = msgspec.field(default_factory=dict[str, LimitOfModel])
     models: list[str] | None = None
     expires_at: dt.datetime | None = None
 
 
 class ChangeKey(Input, frozen=True):
-    """What changes. Null takes a limit away; what is left out stays."""
+    """What changes. Null takes a limit away; what is left out stays. ``model_limits`` replaces all."""
 
     name: str | UnsetType = UNSET
     state: keys.Settable | UnsetType = UNSET
     limit_krw: str | int | UnsetType | None = UNSET
     rpm: int | UnsetType | None = UNSET
     concurrency: int | UnsetType | None = UNSET
+    tpm: int | UnsetType | None = UNSET
+    model_limits: dict[str, LimitOfModel] | UnsetType = UNSET
     models: list[str] | UnsetType | None = UNSET
     expires_at: dt.datetime | UnsetType | None = UNSET
 

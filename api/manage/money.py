@@ -72,11 +72,18 @@ def money_routes(desk: Desk) -> list[HTTPRouteHandler]:
     @post("/topups", action="topup.write", tags=["money"], status_code=200)
     async def create_topup(request: Request[Any, Any, Any], data: JSONBody[AskTopUp]) -> TopUp:
         caller = asked(request).caller
-        return await desk.change(
-            caller.actor,
-            lambda change: topups.request(
-                change, caller.org, data.amount_krw, data.method, data.reference, expires_at=data.expires_at
-            ),
-        )
+
+        async def ask() -> TopUp:
+            return await desk.change(
+                caller.actor,
+                lambda change: topups.request(
+                    change, caller.org, data.amount_krw, data.method, data.reference, expires_at=data.expires_at
+                ),
+            )
+
+        raw = request.scope["path"].encode() + await request.body()
+        headers = request.scope["headers"]
+        made = await desk.parts.idempotency.value(headers, caller.org, f"{caller.org} {caller.actor}", raw, ask)
+        return msgspec.convert(made, TopUp)
 
     return [show_credit, list_topups, create_topup]

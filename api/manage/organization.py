@@ -14,16 +14,20 @@ from msgspec import UNSET, UnsetType
 from api.manage.desk import Desk
 from api.manage.door import asked
 from api.manage.pages import After, Limit, Page, id_place, paged
-from api.manage.shapes import Input, given, won_in, won_out
+from api.manage.shapes import Input, LimitOfModel, given, won_in, won_out
 from gateway.accounts import organisations, roles
 from gateway.accounts.change import Change
+from gateway.accounts.model_limits import ModelLimits
 from gateway.accounts.organisations import Billing, Organisation, Policy, State, Terms
 from gateway.accounts.roles import Action
 from gateway.errors import InvalidRequest
 
 
 class OrganizationView(msgspec.Struct, frozen=True):
-    """Limits: won in a month of Seoul, requests in any 60 seconds, requests at once; null = none."""
+    """Limits: won in a month of Seoul, requests and tokens in any 60 seconds, requests at once; null = none.
+
+    ``model_limits``: the same by model.
+    """
 
     id: str
     name: str
@@ -32,6 +36,8 @@ class OrganizationView(msgspec.Struct, frozen=True):
     month_limit_krw: str | None
     rpm: int | None
     concurrency: int | None
+    tpm: int | None
+    model_limits: ModelLimits
     domestic_only: bool
     no_training: bool
     state: State
@@ -41,9 +47,9 @@ class OrganizationView(msgspec.Struct, frozen=True):
 class ChangeOrganization(Input, frozen=True):
     """What changes; null takes a limit away.
 
-    ``rpm``, ``concurrency`` and, for a prepaid organisation, ``month_limit_krw`` belong to its owner, ``domestic_only``
-    and ``no_training`` too. ``name``, ``billing``, ``policy``, ``state`` and a postpaid organisation's month limit,
-    which is its line of credit, belong to the operator.
+    ``rpm``, ``tpm``, ``concurrency``, ``model_limits`` (which replaces all), ``domestic_only``, ``no_training`` and, for a
+    prepaid organisation, ``month_limit_krw`` belong to its owner. ``name``, ``billing``, ``policy``, ``state`` and a
+    postpaid organisation's month limit, which is its line of credit, belong to the operator.
     """
 
     name: str | UnsetType = UNSET
@@ -53,6 +59,8 @@ class ChangeOrganization(Input, frozen=True):
     month_limit_krw: str | int | UnsetType | None = UNSET
     rpm: int | UnsetType | None = UNSET
     concurrency: int | UnsetType | None = UNSET
+    tpm: int | UnsetType | None = UNSET
+    model_limits: dict[str, LimitOfModel] | UnsetType = UNSET
     domestic_only: bool | UnsetType = UNSET
     no_training: bool | UnsetType = UNSET
 
@@ -66,6 +74,8 @@ class CreateOrganization(Input, frozen=True):
     month_limit_krw: str | int | None = None
     rpm: int | None = None
     concurrency: int | None = None
+    tpm: int | None = None
+    model_limits: dict[str, LimitOfModel] = msgspec.field(default_factory=dict[str, LimitOfModel])
 
 
 NEEDS: dict[str, Action] = {
@@ -76,6 +86,8 @@ NEEDS: dict[str, Action] = {
     "month_limit_won": "organization.limits",
     "rpm": "organization.limits",
     "concurrency": "organization.limits",
+    "tpm": "organization.limits",
+    "model_limits": "organization.limits",
     "domestic_only": "organization.privacy",
     "no_training": "organization.privacy",
 }

@@ -15,6 +15,14 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A body. An unknown field is refused: a mistyped limit must not pass for one that was set."""
 
 
+class LimitOfModel(Input, frozen=True):
+    """Requests and tokens in any 60 seconds, requests at once, of one model; null = no limit."""
+
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+
 class Done(msgspec.Struct, frozen=True):
     """Nothing to tell but that it happened."""
 
@@ -39,7 +47,10 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 def given(body: msgspec.Struct) -> dict[str, Any]:
     """The fields that the body names, null included."""
-    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
+    fields = {name: value for name, value in msgspec.structs.asdict(body).items() if value is not msgspec.UNSET}
+    if "model_limits" in fields:
+        fields["model_limits"] = msgspec.to_builtins(fields["model_limits"])
+    return fields
 
 
 def won_in(value: str | int | None, param: str) -> Decimal | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from litestar import Request, post
@@ -20,7 +20,9 @@ from api.rate_headers import rate_headers
 from api.routes import BASES
 from gateway.accounts.identity import Identity
 from gateway.accounts.subjects import LONGEST_USER
+from gateway.catalogue.auto import Condition
 from gateway.catalogue.snapshot import Snapshot
+from gateway.credit.admission import Once
 from gateway.wire.job import Surface
 
 LONGEST_TITLE = 128
@@ -33,27 +35,38 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
     @post([f"{base}/chat/completions" for base in BASES], status_code=200)
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         notes = seen(request.scope)
-        surface = surface_of(request.scope["path"])
-
         identity, sha256 = await parts.authenticate(request.scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        raw = await request.body()
+        whole = await request.body()
+
+        async def respond(once: Once | None) -> ASGIApp:
+            return await answer(request, identity, sha256, whole, once)
+
+        return await parts.idempotency.answer(request.scope, identity.org_id, identity.key_id, whole, respond)
+
+    async def answer(
+        request: Request[Any, Any, Any], identity: Identity, sha256: bytes, raw: bytes, once: Once | None
+    ) -> ASGIApp:
+        notes = seen(request.scope)
+        surface = surface_of(request.scope["path"])
+
         body = chat.parse(raw, parts.settings.max_json_depth)
 
         raw = await parts.guardrails.check(identity, raw)
 
         snapshot = parts.catalogue.snapshot
-        call, why = make_call(snapshot, identity, surface, body, raw, title_of(request.scope["headers"]))
+        title = title_of(request.scope["headers"])
+        call, why = make_call(snapshot, identity, surface, body, raw, title, parts.health.now())
         notes.model = call.models[0].id
 
         parts.require_ears()
-        admitted = await parts.admission.admit(snapshot, identity, sha256, call)
+        admitted = await parts.admission.admit(snapshot, identity, sha256, call, once)
 
         placed = admitted.placed
         notes.request_id = placed.job
         reply = parts.relay.expect(placed.job, stream=call.stream)
-        headers = rate_headers(admitted.rates, placed.remaining, placed.reset_ms)
+        headers = rate_headers(admitted)
         if why:
             headers = [*headers, (b"x-wonrouter-auto", why.encode())]
         return Answer(parts.relay, reply, headers, surface)
@@ -62,18 +75,27 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
 
 
 def make_call(
-    snapshot: Snapshot, identity: Identity, surface: Surface, body: chat.ChatBody, raw: bytes, title: str | None
+    snapshot: Snapshot,
+    identity: Identity,
+    surface: Surface,
+    body: chat.ChatBody,
+    raw: bytes,
+    title: str | None,
+    health: Mapping[str, Condition],
 ) -> tuple[Call, str]:
     """The call with everything decided that the client may decide, and kr/auto's explanation where it chose.
+
+    ``health``: how models are doing, for that choice.
 
     Raises ``InvalidRequest``, ``ModelNotFound``, ``PermissionDenied``, ``NotConfigured``.
     """
     routing, wishes = routing_of(body)
     size = chat.measure(body)
-    chosen = Choosing(snapshot, identity, surface, size, wishes).models(body)
+    chosen = Choosing(snapshot, identity, surface, size, wishes, health).models(body)
     model = chosen.models[0]
     if removed := chat.check_for(body, model):
         raw = chat.without(raw, removed)
+    chat.check_room(body, size, chosen.models)
     call = Call(
         surface=surface,
         endpoint="chat",

@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from api.admission import Admitted, Call
+from api.admission import Call
 from api.dialects import chat, completions
 from api.errors import Headers, surface_of
 from api.merged import Merged
@@ -19,6 +19,8 @@ from api.rate_headers import rate_headers
 from api.reply import Reply
 from api.routes import BASES
 from api.routes.chat import make_call, title_of
+from gateway.accounts.identity import Identity
+from gateway.credit.admission import Once
 
 
 def completions_route(parts: Parts) -> HTTPRouteHandler:
@@ -27,40 +29,49 @@ def completions_route(parts: Parts) -> HTTPRouteHandler:
     @post([f"{base}/completions" for base in BASES], status_code=200)
     async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
         notes = seen(request.scope)
-        surface = surface_of(request.scope["path"])
         identity, sha256 = await parts.authenticate(request.scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        depth = parts.settings.max_json_depth
-        wanted = completions.parse(await request.body(), depth)
-        snapshot, title = parts.catalogue.snapshot, title_of(request.scope["headers"])
-        calls: list[Call] = []
-        why = ""
-        for raw in wanted.bodies:
-            checked = await parts.guardrails.check(identity, raw)
-            call, why = make_call(snapshot, identity, surface, chat.parse(checked, depth), checked, title)
-            calls.append(msgspec.structs.replace(call, endpoint="completions"))
-        notes.model = calls[0].models[0].id
+        whole = await request.body()
 
-        parts.require_ears()
-        replies: list[Reply] = []
-        headers: Headers = []
-        try:
-            for call in calls:
-                admitted = await parts.admission.admit(snapshot, identity, sha256, call)
-                replies.append(parts.relay.expect(admitted.placed.job, stream=call.stream))
-                headers = _rates(admitted)
-        except BaseException:
-            for reply in replies:  # all prompts or none
-                parts.relay.close(reply)
-            raise
-        notes.request_id = replies[0].job
-        if why:
-            headers = [*headers, (b"x-wonrouter-auto", why.encode())]
-        return Merged(parts.relay, replies, wanted, calls[0].include_usage, headers, surface)
+        async def respond(once: Once | None) -> ASGIApp:
+            return await _answer(parts, request, identity, sha256, whole, once)
+
+        return await parts.idempotency.answer(request.scope, identity.org_id, identity.key_id, whole, respond)
 
     return complete
 
 
-def _rates(admitted: Admitted) -> Headers:
-    return rate_headers(admitted.rates, admitted.placed.remaining, admitted.placed.reset_ms)
+async def _answer(
+    parts: Parts, request: Request[Any, Any, Any], identity: Identity, sha256: bytes, whole: bytes, once: Once | None
+) -> ASGIApp:
+    """Places a job for every prompt; all of them or none."""
+    notes, surface = seen(request.scope), surface_of(request.scope["path"])
+    depth = parts.settings.max_json_depth
+    wanted = completions.parse(whole, depth)
+    snapshot, title = parts.catalogue.snapshot, title_of(request.scope["headers"])
+    calls: list[Call] = []
+    why = ""
+    for raw in wanted.bodies:
+        checked = await parts.guardrails.check(identity, raw)
+        body = chat.parse(checked, depth)
+        call, why = make_call(snapshot, identity, surface, body, checked, title, parts.health.now())
+        calls.append(msgspec.structs.replace(call, endpoint="completions"))
+    notes.model = calls[0].models[0].id
+
+    parts.require_ears()
+    replies: list[Reply] = []
+    headers: Headers = []
+    try:
+        for call in calls:
+            admitted = await parts.admission.admit(snapshot, identity, sha256, call, once)
+            replies.append(parts.relay.expect(admitted.placed.job, stream=call.stream))
+            headers = rate_headers(admitted)
+    except BaseException:
+        for reply in replies:  # all prompts or none
+            parts.relay.close(reply)
+        raise
+    notes.request_id = replies[0].job
+    if why:
+        headers = [*headers, (b"x-wonrouter-auto", why.encode())]
+    return Merged(parts.relay, replies, wanted, calls[0].include_usage, headers, surface)

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from gateway import installation
 from gateway import redis as redis_clients
-from gateway.accounts import keys, organisations
+from gateway.accounts import keys, model_limits, organisations
 from gateway.accounts.change import OPERATOR, changing
 from gateway.credit import upkeep
 from gateway.db import connect
@@ -87,9 +87,22 @@ MODELS = _Limit("LIST", lambda text: [name.strip() for name in text.split(",") i
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+MODEL_LIMIT = click.option(
+    "--model-limit",
+    "model_limits",
+    multiple=True,
+    type=_Limit("MODEL:rpm=N,tpm=N,concurrency=N", model_limits.parse),
+    help="A limit for one model; give it for each. Replaces all that there were; `none` takes all away.",
+)
+
+
 def _given(**options: Any) -> dict[str, Any]:
     """The options that were given; ``none`` as None."""
-    return {name: None if v is NO_LIMIT else v for name, v in options.items() if v is not None}
+    by_model: tuple[Any, ...] = options.pop("model_limits", ())
+    made = {name: None if v is NO_LIMIT else v for name, v in options.items() if v is not None}
+    if by_model:
+        made["model_limits"] = dict(each for each in by_model if each is not NO_LIMIT)
+    return made
 
 
 def _org_options(command: Command) -> Command:
@@ -98,6 +111,7 @@ def _org_options(command: Command) -> Command:
         click.option("--rpm", type=NUMBER, help="Requests in any 60 seconds."),
         click.option("--concurrency", type=NUMBER, help="Requests at once."),
         click.option("--tpm", type=NUMBER, help="Tokens in any 60 seconds."),
+        MODEL_LIMIT,
         click.option("--policy", type=click.Choice(["strict", "optimistic"]), help="How credit is held."),
         click.option("--domestic-only/--no-domestic-only", default=None, help="Only deployments in Korea."),
         click.option("--no-training/--training", default=None, help="Only providers that do not train on prompts."),
@@ -179,6 +193,8 @@ def _key_options(command: Command) -> Command:
         click.option("--limit-krw", type=WON, help="Most that the key may ever spend."),
         click.option("--rpm", type=NUMBER, help="Requests in any 60 seconds."),
         click.option("--concurrency", type=NUMBER, help="Requests at once."),
+        click.option("--tpm", type=NUMBER, help="Tokens in any 60 seconds."),
+        MODEL_LIMIT,
         click.option("--models", type=MODELS, help="Models it may call, separated by commas."),
         click.option("--expires", type=MOMENT, help="When it stops working: ISO 8601 with offset."),
         AS_JSON,
@@ -279,6 +295,8 @@ def show_all(things: Any, columns: list[str], *, as_json: bool) -> None:
 def _plain(value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, dict):
+        return _json.encode(value).decode()
     if isinstance(value, list):
         return ",".join(map(str, cast("list[Any]", value)))
     return won_text(value) if isinstance(value, Decimal) else str(value)

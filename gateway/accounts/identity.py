@@ -12,12 +12,21 @@ NONE = -1
 Role = Literal["owner", "member", "finance", "operator"]
 
 
+class ModelLimit(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Limits for one model: requests and tokens in any 60 seconds, calls at once; ``-1`` = none."""
+
+    rpm: int = NONE
+    tpm: int = NONE
+    concurrency: int = NONE
+
+
 class Identity(msgspec.Struct, frozen=True):
     """An active API key and its organisation.
 
     ``key_version`` and ``org_version`` rise with every change; the admission script compares them with the window's,
-    so a cached identity can never outlive a revocation. Limits: micro-won, requests per 60 seconds, concurrent
-    requests; ``-1`` = none. ``models`` None = all. ``spent_micro`` is what the key had spent when loaded.
+    so a cached identity can never outlive a revocation. Limits: micro-won, requests and tokens per 60 seconds,
+    concurrent requests, and the same by model; ``-1`` = none. ``models`` None = all. ``spent_micro`` is what the key
+    had spent when loaded.
     """
 
     key_id: str
@@ -36,6 +45,10 @@ class Identity(msgspec.Struct, frozen=True):
     key_slots: int = NONE
     org_rpm: int = NONE
     key_rpm: int = NONE
+    org_tpm: int = NONE
+    key_tpm: int = NONE
+    org_models: dict[str, ModelLimit] = msgspec.field(default_factory=dict[str, ModelLimit])
+    key_models: dict[str, ModelLimit] = msgspec.field(default_factory=dict[str, ModelLimit])
     models: frozenset[str] | None = None
     expires_ms: int | None = None
     domestic_only: bool = False

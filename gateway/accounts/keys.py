@@ -12,9 +12,10 @@ from typing import Any, Literal, TypedDict, cast
 import msgspec
 from sqlalchemy import Connection, RowMapping, Select, func, select
 
-from gateway.accounts import limits
+from gateway.accounts import limits, model_limits
 from gateway.accounts.change import Change
 from gateway.accounts.identity import key_hash
+from gateway.accounts.model_limits import ModelLimits
 from gateway.catalogue.packaged import builtin
 from gateway.db.tables.accounts import api_key, organisation
 from gateway.errors import Conflict, InvalidRequest, NotFound
@@ -31,12 +32,17 @@ LONGEST_GRACE_S = 30 * 86_400
 
 
 class Terms(TypedDict, total=False):
-    """What can be set. ``limit_won`` counts all that the key ever spends; None = no limit, no end, every model."""
+    """What can be set. ``limit_won`` counts all that the key ever spends; None = no limit, no end, every model.
+
+    ``model_limits`` replaces all that there were.
+    """
 
     name: str
     limit_won: Decimal | None
     rpm: int | None
     concurrency: int | None
+    tpm: int | None
+    model_limits: ModelLimits
     models: Sequence[str] | None
     expires_at: dt.datetime | None
     state: Settable
@@ -54,6 +60,8 @@ class Key(msgspec.Struct, frozen=True):
     limit_won: Decimal | None
     rpm: int | None
     concurrency: int | None
+    tpm: int | None
+    model_limits: ModelLimits
     models: list[str] | None
     expires_at: dt.datetime | None
     created_by: str | None
@@ -225,9 +233,16 @@ def _checked(terms: Terms) -> dict[str, Any]:
         values["name"] = limits.name(terms["name"])
     if "limit_won" in terms:
         limits.won(terms["limit_won"], "limit_won")
-    for field, most in (("rpm", limits.MOST_PER_MINUTE), ("concurrency", limits.MOST_AT_ONCE)):
+    counts = (
+        ("rpm", limits.MOST_PER_MINUTE),
+        ("concurrency", limits.MOST_AT_ONCE),
+        ("tpm", limits.MOST_TOKENS_PER_MINUTE),
+    )
+    for field, most in counts:
         if field in values:
             limits.count(values[field], field, most)
+    if "model_limits" in values:
+        values["model_limits"] = model_limits.checked(values["model_limits"])
     if values.get("models") is not None:
         values["models"] = _model_ids(values["models"])
     if (end := terms.get("expires_at")) is not None and end.tzinfo is None:

@@ -11,6 +11,7 @@ LONGEST_NAME = 200
 MOST_PER_MINUTE = 1_000_000
 """The window keeps one time per request of the last minute and limited scope: a higher limit is none."""
 MOST_AT_ONCE = 1_000_000
+MOST_TOKENS_PER_MINUTE = 2_000_000_000
 
 
 def name(value: str, param: str = "name") -> str:

@@ -14,8 +14,9 @@ import msgspec
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, RowMapping, select
 
-from gateway.accounts import limits
+from gateway.accounts import limits, model_limits
 from gateway.accounts.change import Change
+from gateway.accounts.model_limits import ModelLimits
 from gateway.credit import upkeep
 from gateway.credit.scripts import SyncExecutor
 from gateway.db.tables.accounts import membership, organisation
@@ -25,12 +26,14 @@ Billing = Literal["prepaid", "postpaid"]
 Policy = Literal["strict", "optimistic"]
 State = Literal["active", "suspended", "closed"]
 
-MOST_TOKENS_PER_MINUTE = 2_000_000_000
 POLL_S = 0.05
 
 
 class Terms(TypedDict, total=False):
-    """What can be set. Limits: won, requests per 60 seconds, requests at once, tokens per 60 seconds; None = none."""
+    """What can be set. Limits: won, requests per 60 seconds, requests at once, tokens per 60 seconds; None = none.
+
+    ``model_limits`` replaces all that there were.
+    """
 
     name: str
     billing: Billing
@@ -39,6 +42,7 @@ class Terms(TypedDict, total=False):
     rpm: int | None
     concurrency: int | None
     tpm: int | None
+    model_limits: ModelLimits
     domestic_only: bool
     no_training: bool
     state: State
@@ -55,6 +59,7 @@ class Organisation(msgspec.Struct, frozen=True):
     rpm: int | None
     concurrency: int | None
     tpm: int | None
+    model_limits: ModelLimits
     domestic_only: bool
     no_training: bool
     state: State
@@ -200,7 +205,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _COUNTS = {
     "rpm": limits.MOST_PER_MINUTE,
     "concurrency": limits.MOST_AT_ONCE,
-    "tpm": MOST_TOKENS_PER_MINUTE,
+    "tpm": limits.MOST_TOKENS_PER_MINUTE,
 }
 
 
@@ -216,6 +221,8 @@ def _checked(terms: Terms) -> dict[str, Any]:
     for field, most in _COUNTS.items():
         if field in values:
             limits.count(values[field], field, most)
+    if "model_limits" in values:
+        values["model_limits"] = model_limits.checked(values["model_limits"])
     return values
 
 

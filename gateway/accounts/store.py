@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from gateway.accounts.identity import NONE, Identity, Role
+from gateway.accounts.identity import NONE, Identity, ModelLimit, Role
 from gateway.db.tables.accounts import api_key, membership, organisation, person
 from gateway.db.tables.catalogue import window_epoch
 from gateway.db.tables.policy import forbidden_words
@@ -48,6 +48,8 @@ def _found(now: Any, wanted: Any) -> sa.Select[Any]:
         api_key.c.limit_won,
         api_key.c.concurrency.label("key_slots"),
         api_key.c.rpm.label("key_rpm"),
+        api_key.c.tpm.label("key_tpm"),
+        api_key.c.model_limits.label("key_models"),
         api_key.c.models,
         ends.label("ends"),
         organisation.c.id.label("org_id"),
@@ -58,6 +60,8 @@ def _found(now: Any, wanted: Any) -> sa.Select[Any]:
         organisation.c.month_limit_won,
         organisation.c.concurrency.label("org_slots"),
         organisation.c.rpm.label("org_rpm"),
+        organisation.c.tpm.label("org_tpm"),
+        organisation.c.model_limits.label("org_models"),
         organisation.c.domestic_only,
         organisation.c.no_training,
         organisation.c.settings,
@@ -176,6 +180,10 @@ def _identity(row: sa.RowMapping) -> Identity:
         key_slots=_limit(row["key_slots"]),
         org_rpm=_limit(row["org_rpm"]),
         key_rpm=_limit(row["key_rpm"]),
+        org_tpm=_limit(row["org_tpm"]),
+        key_tpm=_limit(row["key_tpm"]),
+        org_models=msgspec.convert(row["org_models"], dict[str, ModelLimit]),
+        key_models=msgspec.convert(row["key_models"], dict[str, ModelLimit]),
         models=None if row["models"] is None else frozenset(row["models"]),
         expires_ms=_milliseconds(row["ends"]),
         domestic_only=row["domestic_only"],

@@ -76,6 +76,18 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: tuple[_Graded, ...]
 
 
+class Condition(msgspec.Struct, frozen=True):
+    """How a model is doing. `down`: nobody may call it now. `errors`: failed calls in 10,000, of late."""
+
+    down: bool = False
+    errors: int = 0
+
+
+WELL = Condition()
+MOST_ERRORS = 9_000
+"""A model that fails more often counts as one that fails so often: ten times its price is far enough behind."""
+
+
 class Choice(msgspec.Struct, frozen=True):
     """Models in order of preference, and why: for the header `x-wonrouter-auto`."""
 
@@ -110,16 +122,26 @@ def able(model: Model, needs: Needs) -> bool:
     )
 
 
-def choose(needs: Needs, offered: Mapping[str, tuple[Model, Price]], by: Rules | None = None) -> Choice | None:
+def choose(
+    needs: Needs,
+    offered: Mapping[str, tuple[Model, Price]],
+    health: Mapping[str, Condition] | None = None,
+    by: Rules | None = None,
+) -> Choice | None:
     """The models for a request, the preferred one first; None where no offered one is able.
+
+    A model that is down is chosen only where all are. One that fails now and then counts as dearer: at what an answer
+    costs, divided by the share of calls that get one.
 
     Args:
         offered: what this caller may use and reach now, each with the price in force.
+        health: how the models are doing; one that is not named is well.
     """
+    health = health or {}
     by = by or rules()
     rule = next(rule for rule in by.rule if rule.when.fits(needs))
     fitting = [
-        (graded, model, cost_of(needs, price, by.expected_output))
+        (graded, model, _weighed(cost_of(needs, price, by.expected_output), health.get(graded.id, WELL)))
         for graded in by.model
         if (there := offered.get(graded.id)) is not None
         for model, price in (there,)
@@ -127,6 +149,9 @@ def choose(needs: Needs, offered: Mapping[str, tuple[Model, Price]], by: Rules |
     ]
     if not fitting:
         return None
+    up = [each for each in fitting if not health.get(each[0].id, WELL).down]
+    down = [each[0].id for each in fitting if health.get(each[0].id, WELL).down] if up else []
+    fitting = up or fitting
     good = [each for each in fitting if Grades(each[0].general, each[0].korean).reaches(rule.least)]
     met = bool(good)
     if not good:  # nobody is good enough: the best there is
@@ -135,13 +160,18 @@ def choose(needs: Needs, offered: Mapping[str, tuple[Model, Price]], by: Rules |
     else:
         good.sort(key=lambda each: each[2])
     models = tuple(model.id for _, model, _ in good[: by.stand_by])
-    return Choice(models, _why(rule, needs, models[0], len(good), met))
+    why = _why(rule, needs, models[0], len(good), met)
+    return Choice(models, f"{why};down={'+'.join(down)}" if down else why)
 
 
 def cost_of(needs: Needs, price: Price, expected_output: int) -> Decimal:
     """What an answer would cost, in micro-USD."""
     _, input_usd, output_usd = tier_of(needs.input_tokens, price)
     return input_usd * needs.input_tokens + output_usd * min(needs.output_tokens or expected_output, expected_output)
+
+
+def _weighed(cost: Decimal, condition: Condition) -> Decimal:
+    return cost * 10_000 / (10_000 - min(condition.errors, MOST_ERRORS))
 
 
 def _why(rule: Rule, needs: Needs, chosen: str, count: int, met: bool) -> str:

@@ -63,6 +63,8 @@ class Snapshot:
     sold_until_ms: int = FOREVER_MS
     """From then on the newest exchange rate is too old to sell by."""
     reach: Mapping[str, frozenset[tuple[bool, bool]]] = field(default_factory=dict[str, frozenset[tuple[bool, bool]]])
+    deployments: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """The ids of each model's deployments that may be called."""
     _price_starts: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
     _rate_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _rate_steps: tuple[FxRate, ...] = field(init=False, repr=False, compare=False)

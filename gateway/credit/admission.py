@@ -9,12 +9,10 @@ from gateway.credit import scripts
 from gateway.credit.scripts import AsyncExecutor
 from gateway.wire import keys
 from gateway.wire.frame import Control, encode_control
-from gateway.wire.job import celery_message
+from gateway.wire.job import CALL_MESSAGE, celery_message
 
 NONE = -1
 """Stands for "no limit" wherever a limit is an integer."""
-
-_MESSAGE = celery_message(keys.COMPLETE_TASK, keys.CALL_QUEUE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,6 +21,31 @@ class RateLimit:
 
     scope: str
     limit: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TokenLimit:
+    """At most ``limit`` tokens, input and output together, in any 60 seconds for ``scope``."""
+
+    scope: str
+    limit: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelSlots:
+    """How many calls of one model may be open at once, of the organisation and of the key; ``NONE`` = no limit."""
+
+    model: str
+    org: int = NONE
+    key: int = NONE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Once:
+    """The claim of an Idempotency-Key (``gateway.credit.once``): a job is placed only while it is the caller's."""
+
+    record: str
+    token: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,11 +83,19 @@ class Placement:
     body_ttl_s: int
     reply: str
     base_event: bytes
+    token_limits: tuple[TokenLimit, ...] = ()
+    tokens: int = 0
+    """What the call may use at most, as far as that is known; counted until its end says what it used."""
+    model_slots: ModelSlots | None = None
+    once: Once | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placed:
-    """Admitted. ``hold_micro`` is held, ``cap`` output tokens are granted; rates as given: places left, ms to reset."""
+    """Admitted. ``hold_micro`` is held, ``cap`` output tokens are granted.
+
+    Rates, then token limits, as given: places or tokens left, ms to reset.
+    """
 
     job: str
     cap: int
@@ -80,10 +111,11 @@ class Refused:
 
     ``rebuilding``: the window is being rebuilt or the caller's epoch is old. ``stale``: a version differs, load the
     identity again. ``terms``: look price, rate and month up for ``now_ms``. ``rate``: ``retry_ms`` until a place is
-    free. ``slots``, ``queue``, ``credit``: limits; ``scope`` says whose.
+    free. ``tokens``: the same of tokens; ``large``: the call alone may use more than the limit. ``slots``, ``queue``,
+    ``credit``: limits; ``scope`` says whose. ``claim``: the Idempotency-Key is not the caller's any more.
     """
 
-    reason: Literal["rebuilding", "stale", "terms", "rate", "slots", "queue", "credit"]
+    reason: Literal["rebuilding", "stale", "terms", "rate", "tokens", "large", "slots", "queue", "credit", "claim"]
     scope: str = ""
     retry_ms: int = 0
     now_ms: int = 0
@@ -93,6 +125,10 @@ def _refused(answer: list[Any], placement: Placement) -> Refused:
     reason = answer[0].decode()
     if reason == "rate":
         return Refused("rate", scope=placement.rates[int(answer[2]) - 1].scope, retry_ms=int(answer[1]))
+    if reason == "tokens":
+        return Refused("tokens", scope=placement.token_limits[int(answer[2]) - 1].scope, retry_ms=int(answer[1]))
+    if reason == "large":
+        return Refused("large", scope=placement.token_limits[int(answer[1]) - 1].scope)
     if reason == "terms":
         return Refused("terms", now_ms=int(answer[1]))
     return Refused(reason, scope=answer[1].decode() if len(answer) > 1 else "")
@@ -104,15 +140,22 @@ async def place(redis: AsyncExecutor, p: Placement) -> Placed | Refused:
     Raises ``redis.RedisError`` where Redis does not answer; the job may then exist all the same, and its frames, which
     nobody awaits, make the relay cancel it.
     """
+    slots = p.model_slots
     answer: list[Any] = await scripts.PLACE.run(
         redis,
-        [keys.EPOCH, keys.org(p.org), keys.key(p.key), keys.LEASES, keys.CALL_QUEUE, *(keys.rate(r.scope) for r in p.rates)],
+        [
+            keys.EPOCH, keys.org(p.org), keys.key(p.key), keys.LEASES, keys.CALL_QUEUE,
+            *(keys.rate(r.scope) for r in p.rates), *(keys.tokens(t.scope) for t in p.token_limits),
+        ],
         [
             p.window_epoch, p.org, p.key, p.org_version, p.key_version, *p.digits,
             p.valid_from_ms, p.valid_until_ms, p.month, int(p.prepaid), p.month_limit_micro, p.key_limit_micro,
             p.input_micro, p.unit_micro, p.cap, p.least_cap, p.org_slots, p.key_slots,
-            p.queue_max, p.lease_ms, p.grace_ms, p.body, p.body_ttl_s, p.reply, p.base_event, _MESSAGE,
+            p.queue_max, p.lease_ms, p.grace_ms, p.body, p.body_ttl_s, p.reply, p.base_event, CALL_MESSAGE,
             len(p.rates), *(r.limit for r in p.rates),
+            len(p.token_limits), *(t.limit for t in p.token_limits), p.tokens,
+            *(("", NONE, NONE) if slots is None else (keys.model_slots(slots.model), slots.org, slots.key)),
+            *(("", "") if p.once is None else (p.once.record, p.once.token)),
         ],
     )  # fmt: skip  # the order is the script's
     if answer[0] != b"ok":
@@ -141,7 +184,7 @@ async def republish(
     ``sent``: nobody had claimed it (``claimed_only`` leaves it alone then: ``waiting``). ``again``: somebody had, and
     is gone.
     """
-    args = [job, keys.CALL_QUEUE, _MESSAGE.replace("{JOB}", job), int(claimed_only)]
+    args = [job, keys.CALL_QUEUE, celery_message(job), int(claimed_only)]
     return (await scripts.REPUBLISH.run(redis, [], args)).decode()
 
 

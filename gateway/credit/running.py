@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from gateway.credit import scripts
 from gateway.credit.scripts import AsyncExecutor
+from gateway.wire import keys
+from gateway.wire.job import CALL_MESSAGE
 
 MOST_EPOCHS = 3
 """A job that was claimed this often and never ended kills its workers: it is ended instead of claimed again."""
@@ -33,6 +35,7 @@ class NotClaimed:
     """``gone``: ended or cancelled. ``leased``: another worker runs it. ``spent``: claimed too often, ended now."""
 
     reason: Literal["gone", "leased", "spent"]
+    job: str
     reply: str = ""
     epoch: int = 0
 
@@ -53,22 +56,42 @@ LOST, RENEWED, CANCELLED = 0, 1, 2
 
 async def claim(redis: AsyncExecutor, job: str, worker: str, lease_ms: int) -> Claim | NotClaimed:
     """Takes the job, or says why not. The claim, not the message, decides who runs it."""
-    answer: list[Any] = await scripts.CLAIM.run(redis, [], [job, worker, lease_ms, MOST_EPOCHS])
+    [answer] = await _claim(redis, worker, lease_ms, 0, [job])
+    return answer
+
+
+async def take(redis: AsyncExecutor, worker: str, lease_ms: int, places: int) -> list[Claim | NotClaimed]:
+    """Takes up to ``places`` of the waiting jobs, each organisation in turn; calls another worker if more are left.
+
+    What is not claimed among them was ended here: claimed too often (``spent``).
+    """
+    return await _claim(redis, worker, lease_ms, places, [])
+
+
+async def _claim(
+    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, named: list[str]
+) -> list[Claim | NotClaimed]:
+    args = [worker, lease_ms, MOST_EPOCHS, places, keys.CALL_QUEUE, CALL_MESSAGE, *named]
+    return [_claimed(answer) for answer in await scripts.CLAIM.run(redis, [], args)]
+
+
+def _claimed(answer: list[Any]) -> Claim | NotClaimed:
+    job = answer[1].decode()
     if answer[0] == b"ok":
         return Claim(
             job=job,
-            epoch=int(answer[1]),
-            cap=int(answer[2]),
-            hold_micro=int(answer[3]),
-            body=answer[4],
-            reply=answer[5].decode(),
-            now_ms=int(answer[6]),
-            attempts=answer[7],
-            base_event=answer[8],
+            epoch=int(answer[2]),
+            cap=int(answer[3]),
+            hold_micro=int(answer[4]),
+            body=answer[5],
+            reply=answer[6].decode(),
+            now_ms=int(answer[7]),
+            attempts=answer[8],
+            base_event=answer[9],
         )
     if answer[0] == b"spent":
-        return NotClaimed("spent", answer[1].decode(), int(answer[2]))
-    return NotClaimed(answer[0].decode())
+        return NotClaimed("spent", job, answer[2].decode(), int(answer[3]))
+    return NotClaimed(answer[0].decode(), job)
 
 
 async def renew(redis: AsyncExecutor, beats: Sequence[Heartbeat], lease_ms: int) -> list[int]:

@@ -66,7 +66,8 @@ def read_snapshot(connection: Connection, sandbox: bool, stop_business_days: int
         available=frozenset(available),
         retired=packaged.retired,
         sold_until_ms=_sold_until(rates, stop_business_days),
-        reach={model: frozenset(kinds) for model, kinds in deployed.items()},
+        reach={model: frozenset(kinds) for model, (kinds, _) in deployed.items()},
+        deployments={model: tuple(sorted(ids)) for model, (_, ids) in deployed.items()},
     )
 
 
@@ -112,15 +113,17 @@ def _rate(row: RowMapping) -> FxRate:
     )
 
 
-def _deployed(connection: Connection) -> dict[str, set[tuple[bool, bool]]]:
-    """Models with a deployment that is not drained, and of which kinds (domestic, no training); read by name: the
-    table is the deployments' own."""
+def _deployed(connection: Connection) -> dict[str, tuple[set[tuple[bool, bool]], set[str]]]:
+    """Models with deployments that are not drained, of which kinds (domestic, no training) these are, and their ids;
+    read by name: the table is the deployments' own."""
     if connection.scalar(sa.text("SELECT to_regclass('deployment')")) is None:
         return {}
-    rows = connection.execute(sa.text("SELECT DISTINCT model, domestic, no_training FROM deployment WHERE weight > 0"))
-    found: dict[str, set[tuple[bool, bool]]] = {}
-    for model, domestic, no_training in rows:
-        found.setdefault(model, set()).add((domestic, no_training))
+    rows = connection.execute(sa.text("SELECT id, model, domestic, no_training FROM deployment WHERE weight > 0"))
+    found: dict[str, tuple[set[tuple[bool, bool]], set[str]]] = {}
+    for name, model, domestic, no_training in rows:
+        kinds, names = found.setdefault(model, (set(), set()))
+        kinds.add((domestic, no_training))
+        names.add(name)
     return found
 
 

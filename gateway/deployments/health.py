@@ -38,19 +38,23 @@ class Seen(msgspec.Struct):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """A deployment's state. `cooling`: its provider asked for a pause. `error_rate` from 0 to 1, decayed."""
+    """A deployment's state. `cooling`: its provider asked for a pause. `error_rate` from 0 to 1, decayed. `quiet_ms`:
+    how long ago an open one was probed last, 0 for any other."""
 
     state: State
     error_rate: float
     first_token_ms: int
+    quiet_ms: int = 0
 
 
 class Chosen(msgspec.Struct, frozen=True):
-    """`at` is the position among the candidates; None: all are open, ask again in `wait_ms`."""
+    """`at` is the position among the candidates; None: all are open, ask again in `wait_ms`. `paused`: so soon because
+    a provider asked for a pause until then."""
 
     at: int | None
     probe: bool = False
     wait_ms: int = 0
+    paused: bool = False
 
 
 async def choose(redis: AsyncExecutor, probe_ms: int, candidates: Sequence[tuple[int, str, int]]) -> Chosen:
@@ -58,8 +62,8 @@ async def choose(redis: AsyncExecutor, probe_ms: int, candidates: Sequence[tuple
     args: list[Arg] = [probe_ms]
     for group, deployment, weight in candidates:
         args += [group, deployment, weight]
-    at, more = await CHOOSE.run(redis, [], args)
-    return Chosen(int(at) - 1, bool(more)) if at else Chosen(None, wait_ms=int(more))
+    at, more, *paused = await CHOOSE.run(redis, [], args)
+    return Chosen(int(at) - 1, bool(more)) if at else Chosen(None, wait_ms=int(more), paused=bool(paused[0]))
 
 
 async def report(redis: AsyncExecutor, rules: Rules, seen: Sequence[tuple[str, Seen]]) -> list[Health]:
@@ -80,4 +84,7 @@ def _args(rules: Rules, seen: Sequence[tuple[str, Seen]]) -> list[Arg]:
 
 
 def _read(answer: Sequence[Sequence[Any]]) -> list[Health]:
-    return [Health(_STATES[int(state)], int(rate) / 10_000, int(latency)) for state, rate, latency in answer]
+    return [
+        Health(_STATES[int(state)], int(rate) / 10_000, int(latency), int(quiet))
+        for state, rate, latency, quiet in answer
+    ]

@@ -45,7 +45,11 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Attempt(msgspec.Struct, omit_defaults=True):
-    """One call to a provider. Times in milliseconds since 1970; ``status`` is the provider's HTTP status or 0."""
+    """One call to a provider. Times in milliseconds since 1970; ``status`` is the provider's HTTP status or 0.
+
+    ``tokens`` are what the provider counted, or for an answer that broke off what we saw of it: our cost. ``won`` is
+    what of the charge falls on this attempt, exact; all attempts' together are the job's.
+    """
 
     n: int
     epoch: int
@@ -61,6 +65,7 @@ class Attempt(msgspec.Struct, omit_defaults=True):
     ended_ms: int | None = None
     tokens: Tokens = Tokens()
     billed: bool = False
+    won: str = "0"
 
 
 class UsageEvent(msgspec.Struct, omit_defaults=True):

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from gateway.wire import keys
+
 Surface = Literal["bizrouter", "krouter"]
 Endpoint = Literal["chat", "completions"]
 Policy = Literal["strict", "optimistic"]
@@ -68,25 +70,23 @@ def decode_job(raw: bytes) -> Job:
     return _decoder.decode(raw)
 
 
-def celery_message(task: str, queue: str, job_placeholder: str = "{JOB}") -> str:
-    """The Celery message (protocol 2 in kombu's Redis envelope) that hints at a job.
+def celery_message(job: str = "", message: str = "") -> str:
+    """The Celery message (protocol 2 in kombu's Redis envelope) that names a job, or says that some wait.
 
-    The admission script replaces ``job_placeholder`` by the job's id and pushes the text on the queue, so that a
-    hold exists if and only if a message does. The body is plain JSON text: kombu decodes base64 only where
-    ``body_encoding`` says so.
+    It is only a hint; the claim decides who runs a job. The body is plain JSON text: kombu decodes base64 only where
+    ``body_encoding`` says so. ``message`` is the message's own id, by default the job's.
     """
-    body = msgspec.json.encode(
-        [[job_placeholder], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]
-    )
-    message = {
+    name = message or job
+    body = msgspec.json.encode([[job], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    envelope = {
         "body": body.decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {
             "lang": "py",
-            "task": task,
-            "id": job_placeholder,
-            "root_id": job_placeholder,
+            "task": keys.COMPLETE_TASK,
+            "id": name,
+            "root_id": name,
             "parent_id": None,
             "group": None,
             "argsrepr": "()",
@@ -98,13 +98,17 @@ def celery_message(task: str, queue: str, job_placeholder: str = "{JOB}") -> str
             "ignore_result": True,
         },
         "properties": {
-            "correlation_id": job_placeholder,
+            "correlation_id": name,
             "reply_to": "",
             "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": queue},
+            "delivery_info": {"exchange": "", "routing_key": keys.CALL_QUEUE},
             "priority": 0,
             "body_encoding": None,
-            "delivery_tag": job_placeholder,
+            "delivery_tag": name,
         },
     }
-    return msgspec.json.encode(message).decode()
+    return msgspec.json.encode(envelope).decode()
+
+
+CALL_MESSAGE = celery_message(message="{ID}")
+"""Says that jobs wait. The scripts put an id in for ``{ID}``."""

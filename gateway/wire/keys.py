@@ -4,19 +4,27 @@
 key                     type      holds (lifetime)
 ======================  ========  =====================================================================
 wr:epoch                string    the window's epoch; absent or different from PostgreSQL's = rebuilding
-wr:o:{org}              hash      v, bal, held, slots, seq, m:{YYYYMM} (until the organisation ends)
-wr:k:{key}              hash      v, spent, held, slots (until the key is deleted)
+wr:o:{org}              hash      v, bal, held, slots, seq, m:{YYYYMM}, s:{model} (until the organisation ends)
+wr:k:{key}              hash      v, spent, held, slots, s:{model} (until the key is deleted)
 wr:j:{job}              hash      an open job and its hold (deleted at its end)
 wr:b:{job}              string    the sealed job (TTL body_ttl_s; deleted at its end)
 wr:a:{job}              string    the kept answer, sealed (TTL kept_ttl_s)
 wr:leases               zset      open job -> when its lease lapses (milliseconds of Redis's clock)
 wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
+wr:t:{scope}            hash      tokens counted per second (TTL 62 s)
+wr:i:{record}           hash      one Idempotency-Key: fp, tok, until, jobs, micro, st, ans sealed (TTL a day)
+wr:iq:{org}             zset      the organisation's records -> when they are forgotten (TTL a day)
+wr:ib:{org}             string    bytes of kept answers (TTL a day)
 wr:l:{scope}            string    tries to sign in, of one account or address (TTL the throttle's period)
 wr:d:{deployment}       hash      breaker, turn and health of a deployment (a day after its last call)
 wr:refused              hash      "{limit} {org or key}" refused for credit since billing looked (taken every few s)
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
 wr:calls                list      the Celery queue of the call workers
+wr:ready                list      organisations with jobs that wait for a worker; the first one's turn is next
+wr:ready:{org}          list      its waiting jobs, oldest first
+wr:waiting              string    how many jobs wait in all
+wr:called               string    a message is on its way to a worker (TTL half a second)
 wr:reply:{instance}     channel   frames for one api process
 wr:ctl:{worker}         channel   cancel and resend requests for one worker process
 wr:news                 channel   invalidations: keys, organisations, catalogue, deployments
@@ -30,6 +38,9 @@ LEASES = "wr:leases"
 USAGE = "wr:usage"
 DEAD = "wr:dead"
 CALL_QUEUE = "wr:calls"
+READY = "wr:ready"
+WAITING = "wr:waiting"
+CALLED = "wr:called"
 BILLING_QUEUE = "wr:billing"
 NEWS = "wr:news"
 REFUSED = "wr:refused"
@@ -40,6 +51,10 @@ JOB_PREFIX = "wr:j:"
 BODY_PREFIX = "wr:b:"
 KEPT_PREFIX = "wr:a:"
 RATE_PREFIX = "wr:r:"
+TOKENS_PREFIX = "wr:t:"
+ONCE_PREFIX = "wr:i:"
+ONCE_ORG_PREFIX = "wr:iq:"
+ONCE_BYTES_PREFIX = "wr:ib:"
 TRIES_PREFIX = "wr:l:"
 DEPLOYMENT_PREFIX = "wr:d:"
 REPLY_PREFIX = "wr:reply:"
@@ -58,6 +73,11 @@ def key(key_id: str) -> str:
     return KEY_PREFIX + key_id
 
 
+def ready(org_id: str) -> str:
+    """The organisation's jobs that wait for a worker."""
+    return f"{READY}:{org_id}"
+
+
 def kept(job_id: str) -> str:
     """Where a job's final frame is kept for a minute."""
     return KEPT_PREFIX + job_id
@@ -66,6 +86,31 @@ def kept(job_id: str) -> str:
 def rate(scope: str) -> str:
     """Request times of one limited scope, e.g. ``k:{key}`` or ``o:{org}``."""
     return RATE_PREFIX + scope
+
+
+def tokens(scope: str) -> str:
+    """Tokens of the last minute of one limited scope, e.g. ``k:{key}`` or ``o:{org}:{model}``."""
+    return TOKENS_PREFIX + scope
+
+
+def once(record: str) -> str:
+    """What became of the call with one Idempotency-Key; ``record`` is a keyed hash."""
+    return ONCE_PREFIX + record
+
+
+def once_of(org_id: str) -> str:
+    """The organisation's records of Idempotency-Keys."""
+    return ONCE_ORG_PREFIX + org_id
+
+
+def once_bytes(org_id: str) -> str:
+    """How many bytes of answers are kept for the organisation's Idempotency-Keys."""
+    return ONCE_BYTES_PREFIX + org_id
+
+
+def model_slots(model: str) -> str:
+    """The field of the organisation's and the key's window that counts a model's open calls."""
+    return "s:" + model
 
 
 def tries(scope: str) -> str:

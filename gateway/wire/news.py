@@ -10,12 +10,15 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["key", "org", "catalogue", "deployments", "words", "task"]
+Kind = Literal["key", "org", "catalogue", "deployments", "words", "task", "shut"]
 
 
 class News(msgspec.Struct, frozen=True, array_like=True):
     """Something changed: the key or organisation with this id, or the catalogue or the deployments as a whole; or a task
-    waits for billing."""
+    waits for billing.
+
+    ``shut``: the deployment with this id is not to be called now, for whoever thought that it was well.
+    """
 
     kind: Kind
     id: str = ""

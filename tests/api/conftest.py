@@ -64,6 +64,7 @@ class Book:
         self.forbidden: list[str] = []
         self.away = False
         self.asked = 0
+        self.epochs_told = 0
 
     def put(self, key: str, identity: Identity) -> Identity:
         self.identities[key_hash(key)] = identity
@@ -79,6 +80,8 @@ class Book:
 
     async def window_epoch(self) -> str:
         self._reached()
+        self.epochs_told += 1
+        await asyncio.sleep(0)
         return self.epoch
 
     async def load(self) -> Snapshot:

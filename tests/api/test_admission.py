@@ -215,6 +215,16 @@ async def test_a_window_under_another_epoch_is_learnt_within_the_request(busy: H
     assert (await busy.ask()).status_code == 200
 
 
+async def test_a_crowd_that_finds_another_epoch_asks_the_database_once(busy: House) -> None:
+    assert (await busy.ask()).status_code == 200
+    before = busy.book.epochs_told
+    busy.book.epoch = "2"
+    await busy.redis.set(keys.EPOCH, "2")
+    answers = await asyncio.gather(*(busy.ask(max_tokens=16) for _ in range(60)))
+    assert [answer.status_code for answer in answers] == [200] * 60
+    assert busy.book.epochs_told - before == 1
+
+
 async def test_a_window_being_rebuilt_is_a_moment_of_maintenance(house: House) -> None:
     await house.redis.set(keys.EPOCH, "rebuilding")
     response = await house.ask()

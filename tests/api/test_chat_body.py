@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from api.dialects import chat
 from api.json_depth import too_deep
+from gateway.catalogue.model import Model
 from gateway.catalogue.packaged import builtin
 from gateway.errors import InvalidRequest
 
@@ -120,7 +121,35 @@ def test_size_counts_what_models_read_and_images_by_number() -> None:
     )
     size = chat.measure(body)
     assert (size.messages, size.tools, size.images) == (3, 1, 1)
+    assert size.written == len("한국어".encode()) + 3
     assert size.text == len("한국어".encode()) + 3 + len(b'[{"id":"1"}]') + len(msgspec.json.encode(tool))
+
+
+TOO_LONG = "messages: context_length_exceeded"
+
+
+def refused_for_room(*models: Model, **fields: Any) -> str | None:
+    body = parsed(**fields)
+    try:
+        chat.check_room(body, chat.measure(body), models)
+    except InvalidRequest as refused:
+        return f"{refused.param}: {refused.public_code}"
+    return None
+
+
+def test_what_certainly_fits_no_model_of_the_call_is_refused_before_it_leaves() -> None:
+    words = [{"role": "user", "content": "word and " * (GPT.context_length * 8 // 9 + 1)}]
+    assert refused_for_room(GPT, messages=words) == TOO_LONG
+    assert refused_for_room(GPT, GPT5, messages=words) is None
+    half = [{"role": "user", "content": "x" * (GPT.context_length * 8 - 8 * 16_000)}]
+    assert refused_for_room(GPT, messages=half) is None
+    assert refused_for_room(GPT, messages=half, max_tokens=16_384) == TOO_LONG
+
+
+def test_files_and_pictures_are_not_taken_for_words() -> None:
+    file = {"type": "file", "file": {"file_data": "data:application/pdf;base64," + "A" * 2_000_000}}
+    sound = {"type": "input_audio", "input_audio": {"data": "A" * 2_000_000, "format": "wav"}}
+    assert refused_for_room(GPT, messages=[{"role": "user", "content": [file, sound]}]) is None
 
 
 JSON = st.recursive(

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
+from api import model_health
+from api.model_health import ModelHealth
 from gateway.catalogue.snapshot import Snapshot
+from gateway.deployments import health
+from gateway.deployments.health import Rules, Seen
+from gateway.redis import RedisLine
 from gateway.wire.job import Job
 from tests.api.conftest import KEY, MODEL, House, snapshot
 
@@ -125,6 +132,70 @@ async def test_auto_and_stand_ins_stay_at_home_where_the_organisation_says_so(ho
     assert job.models == [MINI]
     job, _ = await job_of(house, models=[MODEL, SONNET, MINI])
     assert (job.models, job.domestic_only) == ([MODEL, MINI], True)
+
+
+CHEAPEST, NEXT = "upstage/solar-mini", "upstage/solar-pro-2"
+KOREAN = [{"role": "user", "content": "서울의 오늘 날씨를 알려 주세요."}]
+NAMED = {"up-1": CHEAPEST, "up-2": CHEAPEST}
+FAILING = Seen(failed=5)
+
+
+async def with_deployments(house: House, reports: dict[str, Seen]) -> dict[str, str]:
+    """Two deployments of the cheapest model, of which workers have seen this; the headers of a call to kr/auto."""
+    house.parts.catalogue._snapshot = dataclasses.replace(snapshot(), deployments={CHEAPEST: tuple(NAMED)})  # pyright: ignore[reportPrivateUsage]
+    await health.report(house.parts.redis, Rules(), list(reports.items()))
+    await house.parts.health.refresh()
+    _, headers = await job_of(house, model="kr/auto", messages=KOREAN)
+    return headers
+
+
+@pytest.mark.parametrize(
+    ("reports", "chosen"),
+    [
+        ({}, CHEAPEST),
+        ({"up-1": FAILING}, CHEAPEST),
+        ({"up-1": FAILING, "up-2": FAILING}, NEXT),
+        ({"up-1": FAILING, "up-2": Seen(cool_ms=30_000)}, NEXT),
+        ({"up-1": FAILING, "up-2": Seen(good=1, failed=1)}, CHEAPEST),
+    ],
+)
+async def test_auto_passes_over_a_model_of_which_no_deployment_is_up(
+    house: House, reports: dict[str, Seen], chosen: str
+) -> None:
+    headers = await with_deployments(house, reports)
+    assert headers["x-wonrouter-auto"].startswith(f"{chosen};")
+    assert headers["x-wonrouter-auto"].endswith(f";down={CHEAPEST}") == (chosen == NEXT)
+
+
+async def test_auto_tries_a_model_again_that_nobody_has_probed_for_a_while(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_health, "UNPROBED_MS", 0)
+    headers = await with_deployments(house, {"up-1": FAILING, "up-2": FAILING})
+    assert headers["x-wonrouter-auto"].startswith(f"{CHEAPEST};")
+
+
+async def test_health_that_cannot_be_heard_delays_nobody_and_is_forgotten(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_deployments(house, {"up-1": FAILING, "up-2": FAILING})
+    listening = ModelHealth(RedisLine("redis://127.0.0.1:1/0"), lambda: house.parts.catalogue.snapshot)
+    listening._conditions = house.parts.health._conditions  # pyright: ignore[reportPrivateUsage]
+    listening._heard_at = asyncio.get_running_loop().time()  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises((RedisError, OSError)):
+        await listening.refresh()
+    assert listening.now()[CHEAPEST].down
+    monkeypatch.setattr(model_health, "REMEMBERED_S", -1.0)
+    assert listening.now() == {}
+
+
+async def test_a_call_that_certainly_fits_no_model_is_refused_with_the_limit(house: House) -> None:
+    words = [{"role": "user", "content": "word and " * 120_000}]
+    response = await house.ask(provider={"allow_fallbacks": False}, messages=words)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    assert "128000" in error["message"]
 
 
 def _with_reach(kinds: dict[str, frozenset[tuple[bool, bool]]]) -> Snapshot:

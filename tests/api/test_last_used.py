@@ -6,6 +6,7 @@ import pytest
 
 from api.last_used import LastUsed
 from api.sources import SourceAway
+from tests.api.conftest import until
 
 pytestmark = pytest.mark.anyio
 
@@ -51,3 +52,35 @@ async def test_the_end_of_the_process_writes_what_is_left() -> None:
     used.note("a", 1)
     await used.aclose()
     assert book.written == [{"a": 1}]
+
+
+async def test_a_keys_first_use_is_written_without_the_pause() -> None:
+    book = Book()
+    used = LastUsed(book.write, pause_s=3_600, first_s=0.01)
+    used.start()
+    used.note("a", 1)
+    await until(lambda: book.written == [{"a": 1}], "the first use written")
+    used.note("a", 2)
+    used.note("b", 3)
+    await until(lambda: len(book.written) == 2, "the other's first use written")
+    await used.aclose()
+    assert book.written == [{"a": 1}, {"a": 2, "b": 3}]
+
+
+async def test_a_write_that_fails_for_whatever_reason_does_not_end_the_writing() -> None:
+    book = Book()
+    tries: list[dict[str, int]] = []
+
+    async def write(used: dict[str, int]) -> None:
+        tries.append(used)
+        if len(tries) == 1:
+            raise ValueError("a fault of ours")
+        await book.write(used)
+
+    used = LastUsed(write, pause_s=3_600, first_s=0)
+    used.start()
+    used.note("a", 1)
+    await until(lambda: tries, "the first try")
+    used.note("b", 2)
+    await until(lambda: book.written == [{"b": 2}], "the next write")
+    await used.aclose()

@@ -26,7 +26,7 @@ from gateway.wire.frame import (
     encode_final,
     encode_frames,
 )
-from gateway.wire.job import Job, decode_job
+from gateway.wire.job import Job, celery_message, decode_job
 
 NAME = "played"
 
@@ -107,10 +107,26 @@ class PlayedWorker:
         await self._pubsub.aclose()
 
     async def next_job(self) -> str:
-        """The job that the next message on the queue names."""
-        popped: Any = await self.redis.brpop([keys.CALL_QUEUE], timeout=10)
-        assert popped is not None, "no message came"
-        return msgspec.json.decode(msgspec.json.decode(popped[1])["body"])[0][0]
+        """The job that the next message on the queue names, or the first one that waits where it names none."""
+        while True:
+            popped: Any = await self.redis.brpop([keys.CALL_QUEUE], timeout=10)
+            assert popped is not None, "no message came"
+            named = msgspec.json.decode(msgspec.json.decode(popped[1])["body"])[0][0]
+            if job := named or await self._waiting():
+                return job
+
+    async def _waiting(self) -> str:
+        org: Any = await self.redis.lpop(keys.READY)
+        if org is None:
+            return ""  # whoever came before has taken all of them
+        job: Any = await self.redis.lpop(keys.ready(org.decode()))
+        if await self.redis.llen(keys.ready(org.decode())):
+            await self.redis.rpush(keys.READY, org)
+        await self.redis.decr(keys.WAITING)
+        await self.redis.delete(keys.CALLED)
+        if await self.redis.llen(keys.READY):
+            await self.redis.lpush(keys.CALL_QUEUE, celery_message(message="again"))
+        return job.decode()
 
     async def claim(self, job: str, lease_ms: int = 5_000) -> Taken | NotClaimed:
         claim = await running.claim(self.redis, job, NAME, lease_ms)
@@ -119,10 +135,11 @@ class PlayedWorker:
         return Taken(self, claim, decode_job(self._sealer.open(claim.body, ids.place_of(job))))
 
     async def take(self, lease_ms: int = 5_000) -> Taken:
-        """Waits for a message and claims its job."""
-        taken = await self.claim(await self.next_job(), lease_ms)
-        assert isinstance(taken, Taken), taken
-        return taken
+        """Waits for a message and claims its job; one that was published twice may be taken already."""
+        while True:
+            taken = await self.claim(await self.next_job(), lease_ms)
+            if isinstance(taken, Taken):
+                return taken
 
     async def control(self, verb: str) -> Control:
         """Waits for a control message of that kind."""

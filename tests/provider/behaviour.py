@@ -73,6 +73,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Reasoning tokens that are sent before the content, and counted as completion and as reasoning."""
     tool: str = ""
     """Call this tool. Without it a tool is called where `tool_choice` demands one."""
+    echo: bool = False
+    """The content is JSON that echoes the last message's text, as a model would that was given a schema."""
     calls: int = 1
     """How many parallel calls of the tool (Anthropic, Gemini)."""
     noargs: bool = False

@@ -88,6 +88,8 @@ class Provider:
         """The same for single models, by upstream name."""
         self.accounts: dict[str, Behaviour] = {}
         """The same for single deployments, by the last four characters of their API key."""
+        self.bodies: dict[str, bytes] = {}
+        """The last request's body for each model, as it came."""
         self.faults = Faults()
         self.port = 0
         self.connections: set[_Connection] = set()
@@ -109,6 +111,7 @@ class Provider:
         self.models.clear()
         self.accounts.clear()
         self.faults.clear()
+        self.bodies.clear()
         self.log.clear()
         self.gate.open()
 
@@ -209,6 +212,7 @@ class _Connection(asyncio.Protocol):
             if dialect.matches(request):
                 account = account_of(request)
                 plan = dialect.plan(request, partial(provider.choose, account=account))
+                provider.bodies[plan.model] = request.body
                 self._begin(plan, request, keep_alive, account)
                 return
         self.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")

@@ -106,7 +106,7 @@ async def test_a_whole_answer_keeps_the_providers_fields_under_our_id(line: Line
     assert answer["choices"][0]["message"]["annotations"] == []
     assert answer["usage"]["cost_krw"] == the_event(line).won
     listed = final.headers["x-wonrouter-attempts"]
-    assert re.fullmatch(r"openai/gpt-4o;provider=openai;reason=ok;ms=\d+;billed", listed), listed
+    assert re.fullmatch(r"openai/gpt-4o;provider=openai;reason=ok;ms=\d+;krw=[\d.]+;billed", listed), listed
 
 
 async def test_every_choice_of_a_stream_opens_and_ends(line: Line, start: Start) -> None:

@@ -82,6 +82,10 @@ async def test_a_cut_answer_costs_the_input_once_and_each_token_at_its_own_model
     assert Decimal(event.won) == Decimal(usage["cost_krw"]) == expected
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (prompt, ANSWER)
     assert event.loss_won == "0"
+    costs = [Decimal(attempt.won) for attempt in event.attempts]
+    assert costs == [won(TERMS, prompt, at), won(stand_in, 0, ANSWER - at)]
+    broken = event.attempts[0].tokens
+    assert broken.completion == at and broken.prompt <= prompt
 
 
 @pytest.mark.parametrize("stand_in", [DEARER, CHEAPER], ids=["dearer", "cheaper"])
@@ -96,6 +100,7 @@ async def test_an_answer_that_never_began_costs_nothing_of_it(
     assert [(part.model, part.completion) for part in event.parts] == [(OTHER, ANSWER)]
     assert event.model == OTHER
     assert not event.estimated
+    assert [attempt.won for attempt in event.attempts if not attempt.billed] == ["0"] * (len(event.attempts) - 1)
 
 
 @pytest.mark.parametrize("at", [1, 15, ANSWER - 1])
@@ -118,6 +123,7 @@ async def test_a_strict_hold_bounds_a_continued_answer(run: Run) -> None:
     assert text == answer_text(ANSWER)
     assert event.micro <= 500_000 + ANSWER * 14_006
     assert Decimal(event.loss_won) > 0
+    assert sum(Decimal(attempt.won) for attempt in event.attempts) == Decimal(event.won)
 
 
 async def test_the_answer_names_the_fallback_only_where_it_began(run: Run, line: Line) -> None:

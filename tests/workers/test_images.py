@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.http import UpstreamTransport
+from tests.provider.server import Provider
+from tests.workers.line import Line, deployment, started
 from workers import images
 from workers.providers.base import Fetched
 
@@ -92,3 +96,35 @@ async def test_what_is_no_picture_too_large_or_not_there_is_left_out(
         "http://nobody.invalid/a.png",
     ]
     assert await images.load(http, [good, *bad]) == {good: Fetched("image/jpeg", b"\xff\xd8\xff")}
+
+
+async def test_a_picture_at_a_url_reaches_a_model_that_wants_it_inside(
+    line: Line, provider: Provider, site: Site, http: UpstreamTransport
+) -> None:
+    reader = "google/gemini-2.5-flash"
+    place = deployment(provider.native_url, "d1", reader, provider="google", upstream_model="gemini-2.5-flash")
+    worker = await started(line, [place])
+    guarded, worker.room.pictures = worker.room.pictures, http
+    url = site.page("/a.png")
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
+    for stream in (True, False):
+        job = await line.place(
+            {"model": reader, "messages": [{"role": "user", "content": parts}], "stream": stream}, models=(reader,)
+        )
+        await worker.run(job)
+        final = (await line.ended(job)).final
+        assert final is not None and final.status == 200
+        sent = json.loads(provider.bodies["gemini-2.5-flash"])["contents"][-1]["parts"]
+        (picture,) = [part["inlineData"] for part in sent if "inlineData" in part]
+        assert picture == {"mimeType": "image/png", "data": base64.b64encode(PNG).decode()}
+    assert site.visits == ["/a.png"] * 2
+    await guarded.aclose()
+    await worker.drain(5)
+    await worker.close()
+
+
+async def test_no_setting_lets_pictures_be_fetched_from_our_own_network(line: Line, site: Site) -> None:
+    worker = await started(line, [], allow_private_upstreams=True)
+    assert await images.load(worker.room.pictures, [site.page("/a.png")]) == {}
+    assert site.visits == []
+    await worker.close()

@@ -120,7 +120,7 @@ def test_a_plain_celery_worker_accepts_the_scripts_message(redis_url: str) -> No
         ran.set()
 
     app.task(name=keys.COMPLETE_TASK)(run)
-    message = celery_message(keys.COMPLETE_TASK, keys.CALL_QUEUE).replace("{JOB}", JOB)
+    message = celery_message(JOB)
     with (
         start_worker(app, pool="solo", perform_ping_check=False, loglevel="ERROR"),
         redis.Redis.from_url(redis_url) as client,

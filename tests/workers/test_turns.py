@@ -131,7 +131,17 @@ async def test_where_all_are_open_the_next_group_is_asked(turns: Make) -> None:
     assert turn.candidate is c
     await shut(view, "c")
     turn = await view.choose([[a, b], [c]])
-    assert (turn.candidate, turn.wait_s > 0) == (None, True)
+    assert (turn.candidate, 0 < turn.wait_s <= 60, turn.paused) == (None, True, False)
+
+
+async def test_where_all_pause_the_wait_is_the_shortest_pause_and_is_told_as_one(turns: Make) -> None:
+    view = turns()
+    for name, pause in (("a", 40), ("b", 20), ("c", 30)):
+        view.failed(name, ProviderFailure(kind="rate_limited", status=429, retry_after_s=pause))
+    await view.exchange()
+    turn = await view.choose([three()])
+    assert (turn.candidate, turn.paused) == (None, True)
+    assert 15 < turn.wait_s <= 20
 
 
 async def test_without_redis_a_worker_goes_by_its_own_memory() -> None:
@@ -188,3 +198,21 @@ async def test_a_deployment_that_is_down_gets_probes_only_and_is_back_soon_after
     while sum(c.account == "-bad" and c.finished for c in provider.log.calls) < 3:
         await call(0)
         assert loop.time() - began < 5
+
+
+async def test_who_sees_a_deployment_fail_tells_the_other_workers_at_once(
+    line: Line, provider: Provider, crew: Callable[..., Awaitable[list[CallWorker]]]
+) -> None:
+    provider.behaviour = parse_behaviour("error=429 retry_after=60")
+    first, second = await crew(health_every_s=3_600.0)
+    only = b'{"only": ["bad"]}'
+    await first.run(await line.place(chat("hello"), routing=only))
+    async with asyncio.timeout(5):
+        while "bad" not in second.room.turns._shut:  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
+            await asyncio.sleep(0.01)
+    job = await line.place(chat("hello"), routing=only)
+    await second.run(job)
+    final = (await line.ended(job)).final
+    assert final is not None
+    assert (final.status, final.headers["retry-after"]) == (503, "60")
+    assert len(provider.log.calls) == 1

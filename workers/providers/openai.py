@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -31,17 +32,11 @@ from workers.providers.refusals import Unservable, refusal
 from workers.providers.sse import EventTooLarge, SseParser
 
 _CAPS = ("max_tokens", "max_completion_tokens")
-_CONTENT_KEYS = (
-    "content",
-    "tool_calls",
-    "reasoning_content",
-    "reasoning",
-    "refusal",
-    "images",
-    "audio",
-    "function_call",
+_CONTENT_KEYS = frozenset(
+    ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "images", "audio", "function_call")
 )
 _EXTRAS = ("system_fingerprint", "service_tier", "citations", "search_results", "images", "related_questions")
+_extras = operator.attrgetter(*_EXTRAS)
 _encode = msgspec.json.Encoder().encode
 _TRUE = msgspec.Raw(b"true")
 
@@ -77,7 +72,7 @@ _MARKS = (b'"reasoning"', *(f'"{reason}"'.encode() for reason in (*FINISH, *GAVE
 
 def bears_content(delta: Mapping[str, Any]) -> bool:
     """Whether something of the answer itself is in the delta (a role alone is not)."""
-    return any(delta.get(key) for key in _CONTENT_KEYS)
+    return any(value and key in _CONTENT_KEYS for key, value in delta.items())
 
 
 class OpenAI:
@@ -201,7 +196,7 @@ class _StreamReader:
         self._choices = choices
         self._first: list[Event] = [*warnings]
         self._id: str | None = None
-        self._extra: dict[str, Any] = {}
+        self._extra: tuple[Any, ...] = (None,) * len(_EXTRAS)
         self._finished = False
         self._over = False
 
@@ -282,11 +277,12 @@ class _StreamReader:
                 events.append(Usage(tokens))
 
     def _extras(self, chunk: _Chunk, events: list[Event]) -> None:
-        found = {name: value for name in _EXTRAS if (value := getattr(chunk, name)) is not None}
-        if not found:
+        values = _extras(chunk)
+        if values == self._extra:
             return
-        if found != self._extra:
-            self._extra = found
+        found = {name: value for name, value in zip(_EXTRAS, values, strict=True) if value is not None}
+        if found:
+            self._extra = values
             events.append(Extra(found))
 
 

@@ -25,13 +25,15 @@ _BY_CODE: dict[str, FailureKind] = {
     "insufficient_system_resource": "overloaded",
     "invalid_api_key": "credentials",
     "server_error": "server",
-    # Z.AI
-    "1113": "credentials",
-    "1210": "bad_request",
+    # Z.AI: its table of business codes; most of them come with status 429
+    **dict.fromkeys(("1110", "1111", "1112", "1113", "1121", "1220", "1309", "1311"), "credentials"),
+    **dict.fromkeys(("1120", "1200", "1230", "1234"), "server"),
+    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215"), "bad_request"),
+    **dict.fromkeys(("1211", "1221", "1222"), "not_found"),
     "1261": "context_length",
-    "1301": "content_policy",
-    "1302": "rate_limited",
-    "1305": "overloaded",
+    **dict.fromkeys(("1300", "1301"), "content_policy"),
+    **dict.fromkeys(("1302", "1303", "1304", "1305", "1308", "1310", "1313"), "rate_limited"),
+    "1312": "overloaded",
     # Moonshot
     "exceeded_current_quota_error": "credentials",
     "rate_limit_reached_error": "rate_limited",
@@ -53,22 +55,26 @@ _INSIDE: dict[int, FailureKind] = {
     1026: "content_policy",
     1027: "content_policy",
     1033: "server",
-    1039: "context_length",
+    1039: "rate_limited",  # tokens a minute
     1041: "rate_limited",
     2013: "bad_request",
+    2045: "rate_limited",
     2049: "credentials",
+    2056: "rate_limited",
 }
 """MiniMax answers 200 and puts its error into `base_resp`."""
 _BY_TEXT: tuple[tuple[str, FailureKind], ...] = (
     ("maximum context length", "context_length"),
     ("maximum prompt length", "context_length"),
     ("exceeded model token limit", "context_length"),
+    ("input token length too long", "context_length"),
+    ("context window exceeds limit", "context_length"),
     ("range of input length", "context_length"),
     ("incorrect api key", "credentials"),
     ("insufficient balance", "credentials"),
     ("violates usage guidelines", "content_policy"),
 )
-"""Cases whose code says nothing (DeepSeek, xAI, Moonshot, Qwen), by what the message always contains."""
+"""Cases whose code says nothing (DeepSeek, xAI, Moonshot, Qwen, MiniMax), by what the message always contains."""
 _BY_STATUS: dict[int, FailureKind] = {
     401: "credentials",
     402: "credentials",
@@ -76,6 +82,7 @@ _BY_STATUS: dict[int, FailureKind] = {
     404: "not_found",
     408: "timeout",
     429: "rate_limited",
+    434: "credentials",  # Z.AI: no right to this API
     503: "overloaded",
     529: "overloaded",
 }
@@ -112,7 +119,10 @@ def refused_inside(base_resp: object, body: bytes) -> ProviderFailure | None:
     if type(code) is not int or code == 0:
         return None
     message = str(fields.get("status_msg") or "")[:500]
-    return ProviderFailure(kind=_INSIDE.get(code, "server"), message=message, status=200, body=body)
+    kind = _INSIDE.get(code, "server")
+    if kind == "bad_request":
+        kind = _by_text(message, 400) or kind
+    return ProviderFailure(kind=kind, message=message, status=200, body=body)
 
 
 def in_stream(error: bytes, event: bytes) -> ProviderFailure:

@@ -1,8 +1,8 @@
 """Whose turn it is, and what is known of each deployment: shared by all workers through Redis.
 
 A call costs one command at most, and none where its model has one deployment in good health. Good calls are told
-together, about once a second; failures and the outcome of probes at once. While Redis is away every worker goes by its
-own memory.
+together, about once a second; failures and the outcome of probes at once, and who sees a breaker open or a pause begin
+tells the other workers. While Redis is away every worker goes by its own memory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -18,6 +19,8 @@ from gateway.deployments import health
 from gateway.deployments.health import Health, Rules, Seen
 from gateway.redis import RedisLine
 from gateway.settings import Settings
+from gateway.wire import keys
+from gateway.wire.news import News, encode_news
 from workers import metrics
 from workers.providers.base import FailureKind, ProviderFailure
 from workers.routing.candidates import Candidate
@@ -35,11 +38,13 @@ LEAST_COOL_S, LONGEST_COOL_S = 0.25, 60.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Turn:
-    """The deployment to ask, and whether that is a probe; None: all breakers are open, ask again in `wait_s`."""
+    """The deployment to ask, and whether that is a probe; None: all breakers are open, ask again in `wait_s`. `paused`:
+    the first of them to be free waits for its provider, which asked for a pause."""
 
     candidate: Candidate | None
     probe: bool = False
     wait_s: float = 0.0
+    paused: bool = False
 
 
 class Turns:
@@ -78,7 +83,7 @@ class Turns:
             return Turn(self._alone(groups))
         if chosen.at is None:
             self._shut.update(name for _, name, _ in asked)
-            return Turn(None, wait_s=chosen.wait_ms / 1000)
+            return Turn(None, wait_s=chosen.wait_ms / 1000, paused=chosen.paused)
         return Turn(flat[chosen.at][1], chosen.probe)
 
     def _alone(self, groups: list[list[Candidate]]) -> Candidate:
@@ -122,7 +127,9 @@ class Turns:
         except (RedisError, OSError) as error:
             log.warning("health_not_told", error=type(error).__name__)
             return
-        for (name, _), state in zip(seen, states, strict=True):
+        for (name, told), state in zip(seen, states, strict=True):
+            if state.state != "closed" and (told.failed or told.cool_ms) and name not in self._shut:
+                self._redis.submit("PUBLISH", keys.NEWS, encode_news(News("shut", name))).add_done_callback(_heard)
             self._learn(name, state)
 
     def _learn(self, name: str, state: Health) -> None:
@@ -134,6 +141,10 @@ class Turns:
         elif name not in self._shut:
             self._shut.add(name)
             log.warning("deployment_shut", deployment=name, state=state.state, error_rate=state.error_rate)
+
+    def shut(self, name: str) -> None:
+        """Another worker says so; the next exchange tells how it is."""
+        self._shut.add(name)
 
     async def exchange(self) -> None:
         """Tells what has gathered and learns how every known deployment is."""
@@ -149,3 +160,9 @@ class Turns:
         while True:
             await asyncio.sleep(self._every_s)
             await self.exchange()
+
+
+def _heard(published: asyncio.Future[Any]) -> None:
+    """News are hints: the others find out within a second by themselves."""
+    if not published.cancelled() and (error := published.exception()) is not None:
+        log.warning("news_not_published", error=type(error).__name__)

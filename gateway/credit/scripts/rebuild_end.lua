@@ -3,7 +3,7 @@
 local jobs = redis.call('ZRANGE', 'wr:leases', 0, -1)
 local taken = 0
 for _, job in ipairs(jobs) do
-  local j = redis.call('HMGET', 'wr:j:' .. job, 'org', 'key', 'hold')
+  local j = redis.call('HMGET', 'wr:j:' .. job, 'org', 'key', 'hold', 'slot')
   if not j[1] then
     redis.call('ZREM', 'wr:leases', job)
   else
@@ -11,6 +11,10 @@ for _, job in ipairs(jobs) do
     redis.call('HINCRBY', 'wr:o:' .. j[1], 'slots', 1)
     redis.call('HINCRBY', 'wr:k:' .. j[2], 'held', j[3])
     redis.call('HINCRBY', 'wr:k:' .. j[2], 'slots', 1)
+    if j[4] then
+      redis.call('HINCRBY', 'wr:o:' .. j[1], j[4], 1)
+      redis.call('HINCRBY', 'wr:k:' .. j[2], j[4], 1)
+    end
     redis.call('HSET', 'wr:j:' .. job, 'we', ARGV[1])
     taken = taken + 1
   end

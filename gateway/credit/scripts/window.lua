@@ -8,8 +8,13 @@
 --             base  usage event with nothing used          att   attempts so far
 --             ck    usage event of the last checkpoint     ckm   its charge, micro-won
 --             cx    1 = cancelled
--- wr:o:{org}  v bal held slots seq m:{mon}      wr:k:{key}  v spent held slots
--- Money is integers of micro-won below 9e15, so doubles stay exact; sums are kept with HINCRBY.
+--             slot  field of the model's slots, where the model has a limit of its own
+--             tk    tokens counted, in which second, under which wr:t:{scope}…
+--             ik    wr:i:{record} of its Idempotency-Key
+-- wr:o:{org}  v bal held slots seq m:{mon} s:{model}      wr:k:{key}  v spent held slots s:{model}
+-- wr:t:{scope}  second -> tokens counted in it
+-- Money is integers of micro-won below 9e15, so doubles stay exact. Scripts read a window and write it whole: they never run at
+-- the same time, and every command less is a microsecond less for everybody.
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -25,22 +30,75 @@ local function number(value)
   return tonumber(value or '0') or 0
 end
 
+-- What a scope has used in the last 60 seconds. Where that is more than `most`: also how many ms until it is not.
+-- Whole seconds count until they are surely over, so no 60 seconds ever hold more than the limit.
+local function token_use(name, now, most)
+  local flat = redis.call('HGETALL', name)
+  local first = math.floor(now / 1000) - 60
+  local used, seconds, past = 0, {}, {}
+  for i = 1, #flat, 2 do
+    local second, count = tonumber(flat[i]), tonumber(flat[i + 1])
+    if second < first then
+      past[#past + 1] = flat[i]
+    else
+      used = used + count
+      seconds[#seconds + 1] = {second, count}
+    end
+  end
+  if #past > 0 then redis.call('HDEL', name, unpack(past)) end
+  if used <= most then return used end
+  table.sort(seconds, function(a, b) return a[1] < b[1] end)
+  local left = used
+  for _, each in ipairs(seconds) do
+    left = left - each[2]
+    if left <= most then return used, math.max(1, (each[1] + 61) * 1000 - now) end
+  end
+  return used, 61000
+end
+
+-- Counts what a call really used instead of what it might have: what is given back goes to the second of its
+-- admission, what it used beyond (its hold was extended) to this one.
+local function count_tokens(kept, event)
+  local understood, e = pcall(cmsgpack.unpack, event)
+  if not understood or type(e) ~= 'table' or not e.job then return end
+  local used = e.tokens and number(e.tokens.prompt) + number(e.tokens.completion) or 0
+  local words = {}
+  for word in string.gmatch(kept, '%S+') do words[#words + 1] = word end
+  local more = used - tonumber(words[1])
+  for i = 3, #words do
+    if more > 0 then
+      redis.call('HINCRBY', words[i], int(math.floor(now_ms() / 1000)), int(more))
+      redis.call('PEXPIRE', words[i], 62000)
+    elseif redis.call('HEXISTS', words[i], words[2]) == 1 then
+      redis.call('HINCRBY', words[i], words[2], int(more))
+    end
+  end
+end
+
 -- Ends a job: takes its charge from the window, gives back hold and slot, forgets it, appends its usage event.
 -- `held` is false where the window no longer knows the hold (another epoch): settlement then corrects the window.
 local function finish(job, j, outcome, micro, event)
   local held = j.we == redis.call('GET', 'wr:epoch')
   local org, key = 'wr:o:' .. j.org, 'wr:k:' .. j.key
   if held then
-    redis.call('HINCRBY', org, 'held', int(-number(j.hold)))
-    redis.call('HINCRBY', org, 'slots', -1)
-    redis.call('HINCRBY', key, 'held', int(-number(j.hold)))
-    redis.call('HINCRBY', key, 'slots', -1)
+    local month, hold = 'm:' .. (j.mon or ''), number(j.hold)
+    local o = redis.call('HMGET', org, 'held', 'slots', 'bal', month)
+    local k = redis.call('HMGET', key, 'held', 'slots', 'spent')
+    local left = {'held', int(number(o[1]) - hold), 'slots', int(number(o[2]) - 1)}
     if micro > 0 then
-      redis.call('HINCRBY', org, 'bal', int(-micro))
-      redis.call('HINCRBY', org, 'm:' .. j.mon, int(micro))
-      redis.call('HINCRBY', key, 'spent', int(micro))
+      left[5], left[6], left[7], left[8] = 'bal', int(number(o[3]) - micro), month, int(number(o[4]) + micro)
+    end
+    redis.call('HSET', org, unpack(left))
+    redis.call('HSET', key, 'held', int(number(k[1]) - hold), 'slots', int(number(k[2]) - 1),
+      'spent', int(number(k[3]) + micro))
+    if j.slot then
+      redis.call('HINCRBY', org, j.slot, -1)
+      redis.call('HINCRBY', key, j.slot, -1)
     end
   end
+  if j.tk then count_tokens(j.tk, event) end
+  -- with the same Idempotency-Key nobody is charged again
+  if j.ik and micro > 0 and redis.call('EXISTS', j.ik) == 1 then redis.call('HINCRBY', j.ik, 'micro', int(micro)) end
   redis.call('ZREM', 'wr:leases', job)
   redis.call('DEL', 'wr:j:' .. job, 'wr:b:' .. job)
   redis.call('XADD', 'wr:usage', '*', 'job', job, 'org', j.org, 'key', j.key, 'out', outcome,
@@ -81,4 +139,12 @@ local function sweep(now, grace, most)
     end
   end
   return ended
+end
+
+-- Lets a worker know that jobs wait. One message on its way is enough: whoever gets it takes many jobs, and calls again
+-- if more are left. A worker that dies with it leaves a flag that lapses.
+local function call_worker(queue, message, job)
+  if redis.call('SET', 'wr:called', '1', 'NX', 'PX', 500) then
+    redis.call('LPUSH', queue, (string.gsub(message, '{ID}', job)))
+  end
 end

@@ -2,11 +2,12 @@
 -- Keys: wr:d:{deployment} hash  s score  open, probe, cool times in ms of Redis's clock (see report.lua)
 -- ARGV  1 ms between two probes of an open deployment
 --       then for each candidate, preferred group first:  group number, deployment, weight
--- Returns {position of the chosen from 1, 1 where it is a probe}, or {0, ms until one may be asked}.
+-- Returns {position of the chosen from 1, 1 where it is a probe}, or {0, ms until one may be asked, 1 where that is
+-- because its provider asked for the pause}.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local every = tonumber(ARGV[1])
-local wait = every
+local wait, paused = math.huge, 0
 local count = (#ARGV - 1) / 3
 local i = 1
 while i <= count do
@@ -16,14 +17,14 @@ while i <= count do
     local h = redis.call('HMGET', key, 's', 'open', 'probe', 'cool')
     local cools = (tonumber(h[4] or '0') or 0) - now
     if cools > 0 then
-      wait = math.min(wait, cools)
+      if cools < wait then wait, paused = cools, 1 end
     elseif h[2] then
       local rest = (tonumber(h[3] or '0') or 0) + every - now
       if rest <= 0 then
         redis.call('HSET', key, 'probe', string.format('%.0f', now))
         return {i, 1}
       end
-      wait = math.min(wait, rest)
+      if rest < wait then wait, paused = rest, 0 end
     else
       local weight = tonumber(ARGV[3 * i + 1])
       total = total + weight
@@ -43,4 +44,4 @@ while i <= count do
     return {best[1], 0}
   end
 end
-return {0, math.max(1, math.floor(wait))}
+return {0, math.max(1, math.floor(wait)), paused}

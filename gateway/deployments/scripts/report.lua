@@ -9,7 +9,8 @@
 -- ARGV  1 window ms  2 failures that open a breaker  3 half-life of the rates, ms
 --       then for each deployment: id, good calls, failures, sum of times to the first token (ms), cool for ms,
 --       1 where a probe was good (only that closes a breaker: other good calls may be older than its opening)
--- Returns for each deployment: state (0 closed, 1 open, 2 cools down), error rate in 1/10000, latency in ms.
+-- Returns for each deployment: state (0 closed, 1 open, 2 cools down), error rate in 1/10000, latency in ms, and for
+-- an open one the ms since it was probed last.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local window, limit, half = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -18,8 +19,8 @@ local function text(value) return string.format('%.0f', value) end
 local answer = {}
 for i = 4, #ARGV, 6 do
   local key, good, bad, sum, cool = 'wr:d:' .. ARGV[i], n(ARGV[i + 1]), n(ARGV[i + 2]), n(ARGV[i + 3]), n(ARGV[i + 4])
-  local h = redis.call('HMGET', key, 'fw', 'f', 'c', 'open', 'cool', 'at', 'ok', 'ko', 'lat')
-  local open, cools = h[4], n(h[5])
+  local h = redis.call('HMGET', key, 'fw', 'f', 'c', 'open', 'cool', 'at', 'ok', 'ko', 'lat', 'probe')
+  local open, cools, quiet = h[4], n(h[5]), 0
   local fade = 0.5 ^ (math.max(0, now - n(h[6])) / half)
   local ok, ko, lat = n(h[7]) * fade, n(h[8]) * fade, n(h[9])
   if good + bad + cool > 0 then
@@ -47,9 +48,9 @@ for i = 4, #ARGV, 6 do
     redis.call('PEXPIRE', key, 86400000)
   end
   local state = 0
-  if open then state = 1 elseif cools > now then state = 2 end
-  local rate = 0
-  if ok + ko > 0.01 then rate = math.floor(10000 * ko / (ok + ko)) end
-  answer[#answer + 1] = {state, rate, math.floor(lat)}
+  if open then state, quiet = 1, math.max(0, now - n(h[10])) elseif cools > now then state = 2 end
+  -- one good call more than was seen: who is not called any more is forgiven as the failures fade
+  local rate = math.floor(10000 * ko / (ok + ko + 1))
+  answer[#answer + 1] = {state, rate, math.floor(lat), quiet}
 end
 return answer

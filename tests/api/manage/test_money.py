@@ -53,6 +53,42 @@ async def test_an_owner_sets_what_belongs_to_the_organisation(office: Office) ->
     assert (await office.call(owner, "PATCH", "/organization", {})).status_code == 400
 
 
+async def test_tokens_per_minute_and_limits_by_model_are_set_for_organisation_and_key(office: Office) -> None:
+    owner = office.someone(office.organisation())
+    by_model = {"openai/gpt-4o": {"rpm": 5, "tpm": 1_000, "concurrency": None}}
+    stored = {"openai/gpt-4o": {"rpm": 5, "tpm": 1_000}}
+    body = {"tpm": 50_000, "model_limits": by_model}
+    changed = (await office.call(owner, "PATCH", "/organization", body)).json()
+    assert (changed["tpm"], changed["model_limits"]) == (50_000, stored)
+    made = (await office.call(owner, "POST", "/keys", {"name": "k", **body})).json()["details"]
+    assert (made["tpm"], made["model_limits"]) == (50_000, stored)
+    cleared = await office.call(owner, "PATCH", f"/keys/{made['id']}", {"tpm": None, "model_limits": {}})
+    assert (cleared.json()["tpm"], cleared.json()["model_limits"]) == (None, {})
+    wrong = await office.call(owner, "PATCH", "/organization", {"model_limits": {"nobody/nothing": {"rpm": 1}}})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "model_limits")
+
+
+async def test_an_idempotency_key_gives_the_first_top_up_again(office: Office) -> None:
+    org = office.organisation()
+    operator = await office.sign_in(office.someone(org, "operator", key=False), organization=org)
+    headers = {"Idempotency-Key": "t-1", "Cookie": f"wonrouter_session={operator.token}", "X-CSRF-Token": operator.csrf}
+
+    async def ask(amount: int, reference: str) -> Any:
+        body = {"amount_krw": amount, "reference": reference}
+        answer = await office.client.post("/api/v1/manage/topups", json=body, headers=headers)
+        office.client.cookies.clear()
+        return answer
+
+    first, again = await ask(1_000, "R-1"), await ask(1_000, "R-1")
+    assert first.status_code == 200
+    assert again.json() == first.json()
+    other = await ask(2_000, "R-2")
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
+    with office.engine.connect() as connection:
+        count = connection.execute(text("SELECT count(*) FROM topup_request WHERE org = :org"), {"org": org})
+        assert count.scalar_one() == 1
+
+
 async def test_a_postpaid_organisations_line_of_credit_is_the_operators(office: Office) -> None:
     org = office.organisation(billing="postpaid", month_limit_won=Decimal(1_000))
     owner, operator = office.someone(org), office.someone(org, "operator", key=False)

@@ -128,3 +128,18 @@ def test_a_mistake_is_one_plain_line_and_a_code(run: Run, arguments: tuple[str, 
     assert result.exit_code in {1, 2}
     assert says in result.output
     assert "Traceback" not in result.output
+
+
+def test_tokens_per_minute_and_limits_by_model_are_set_and_taken_away(run: Run, org: Organisation) -> None:
+    limit = ("--model-limit", "openai/gpt-4o:rpm=5,tpm=1000", "--model-limit", "openai/gpt-4o-mini:concurrency=2")
+    expected = {"openai/gpt-4o": {"rpm": 5, "tpm": 1000}, "openai/gpt-4o-mini": {"concurrency": 2}}
+    made = answer(run("key", "create", "--org", org.id, "--name", "k", "--tpm", "20000", *limit, "--json"))
+    assert (made["tpm"], made["model_limits"]) == (20_000, expected)
+    assert '"rpm":5' in run("key", "set", made["id"], "--name", "n").output
+    changed = answer(run("key", "set", made["id"], "--tpm", "none", "--model-limit", "none", "--json"))
+    assert (changed["tpm"], changed["model_limits"]) == (None, {})
+    assert answer(run("org", "set", org.id, *limit, "--json"))["model_limits"] == expected
+    for wrong in ("openai/gpt-4o", "openai/gpt-4o:rpm=x", "openai/gpt-4o:rpm=1,rpm=2"):
+        assert run("org", "set", org.id, "--model-limit", wrong).exit_code == 2
+    for wrong in ("nobody/nothing:rpm=1", "openai/gpt-4o:speed=1", "openai/gpt-4o:rpm=-1"):
+        assert run("org", "set", org.id, "--model-limit", wrong).exit_code == 1

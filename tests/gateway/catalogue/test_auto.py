@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalogue.auto import Needs, able, choose, rules
+from gateway.catalogue.auto import Condition, Needs, able, choose, rules
 from gateway.catalogue.model import Model, Price
 from gateway.catalogue.packaged import builtin
 
@@ -59,3 +59,44 @@ def test_where_nobody_is_good_enough_the_best_is_taken_and_said() -> None:
 
 def test_nobody_is_chosen_for_what_nobody_can() -> None:
     assert choose(Needs(input_tokens=5_000_000), offered()) is None
+
+
+MINI, PRO, NANO = "upstage/solar-mini", "upstage/solar-pro-2", "openai/gpt-4.1-nano"
+
+
+@pytest.mark.parametrize(
+    ("health", "model", "said"),
+    [
+        ({MINI: Condition(down=True)}, NANO, f";down={MINI}"),
+        (
+            {MINI: Condition(down=True), NANO: Condition(down=True)},
+            "google/gemini-2.5-flash-lite",
+            f";down={NANO}+{MINI}",
+        ),
+        ({MINI: Condition(errors=100)}, MINI, ""),
+        ({MINI: Condition(errors=9_000)}, NANO, ""),
+        ({MINI: Condition(errors=10_000), NANO: Condition(errors=10_000)}, "google/gemini-2.5-flash-lite", ""),
+    ],
+)
+def test_a_model_that_is_down_is_passed_over_and_one_that_errs_counts_as_dearer(
+    health: dict[str, Condition], model: str, said: str
+) -> None:
+    choice = choose(Needs(input_tokens=2_000), offered(), health)
+    assert choice is not None
+    assert choice.models[0] == model, choice
+    assert ("down=" in choice.why) == bool(said)
+    assert sorted(choice.why.partition(";down=")[2].split("+")) == sorted(said.removeprefix(";down=").split("+"))
+    assert not any(health.get(name, Condition()).down for name in choice.models)
+
+
+def test_where_all_are_down_the_choice_is_as_if_none_were() -> None:
+    everybody = dict.fromkeys(builtin().models, Condition(down=True))
+    assert choose(Needs(korean=True), offered(), everybody) == choose(Needs(korean=True), offered())
+
+
+def test_a_healthy_model_that_is_less_good_comes_before_a_good_one_that_is_down() -> None:
+    only = {name: pair for name, pair in offered().items() if name in (PRO, NANO)}
+    choice = choose(Needs(korean=True, tools=True), only, {PRO: Condition(down=True)})
+    assert choice is not None
+    assert choice.models == (NANO,)
+    assert "best-available" in choice.why

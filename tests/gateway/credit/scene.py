@@ -79,6 +79,20 @@ class Stage:
         assert isinstance(answer, running.Claim), answer
         return answer
 
+    def take(self, places: int, worker: str = "w1") -> list[str]:
+        """The jobs that a worker with so many places takes of those that wait."""
+        taken = done(running.take(self.executor, worker, 5_000, places))
+        assert all(isinstance(one, running.Claim) for one in taken), taken
+        return [one.job for one in taken]
+
+    def waiting(self, org: str = "") -> list[str]:
+        """An organisation's waiting jobs, oldest first."""
+        return [job.decode() for job in self.client.lrange(keys.ready(org or self.org), 0, -1)]  # pyright: ignore[reportGeneralTypeIssues]
+
+    def messages(self) -> int:
+        """How many messages are on the queue of the call workers."""
+        return int(self.client.llen(keys.CALL_QUEUE))  # pyright: ignore[reportArgumentType]
+
     def renew(self, *beats: running.Heartbeat, lease_ms: int = 5_000) -> list[int]:
         return done(running.renew(self.executor, beats, lease_ms))
 

@@ -27,8 +27,9 @@ def test_a_placement_takes_hold_and_slot_and_publishes_one_message(stage: Stage)
     [raw] = stage.client.lrange(keys.CALL_QUEUE, 0, -1)  # pyright: ignore[reportGeneralTypeIssues]
     message = json.loads(raw)
     assert message["headers"]["id"] == placed.job
-    assert json.loads(message["body"])[0] == [placed.job]
-    assert "{JOB}" not in raw.decode()
+    assert json.loads(message["body"])[0] == [""]  # it says that jobs wait, not which
+    assert stage.waiting() == [placed.job]
+    assert "{ID}" not in raw.decode()
 
 
 def test_the_job_id_is_a_uuid7_of_the_servers_clock(stage: Stage) -> None:
@@ -140,7 +141,7 @@ def test_a_claim_is_granted_once_while_its_lease_lives(stage: Stage) -> None:
     job = stage.placed().job
     claim = stage.claimed(job)
     assert (claim.epoch, claim.cap, claim.hold_micro, claim.body, claim.reply) == (1, 50, 600, b"sealed", "wr:reply:a")
-    assert stage.claim(job, worker="w2") == running.NotClaimed("leased")
+    assert stage.claim(job, worker="w2") == running.NotClaimed("leased", job)
     stage.lapse(job)
     assert stage.claimed(job, worker="w2").epoch == 2
 
@@ -187,14 +188,14 @@ def test_a_job_that_kills_its_workers_is_ended_not_claimed_for_ever(stage: Stage
     for _ in range(running.MOST_EPOCHS):
         stage.claimed(job)
         stage.lapse(job)
-    assert stage.claim(job) == running.NotClaimed("spent", "wr:reply:a", running.MOST_EPOCHS)
+    assert stage.claim(job) == running.NotClaimed("spent", job, "wr:reply:a", running.MOST_EPOCHS)
     assert [event["out"] for event in stage.events()] == ["voided"]
 
 
 def test_an_unclaimed_job_is_voided_by_cancel(stage: Stage) -> None:
     job = stage.placed().job
     assert stage.cancel(job) == "voided"
-    assert stage.claim(job) == running.NotClaimed("gone")
+    assert stage.claim(job) == running.NotClaimed("gone", job)
     assert (stage.reading().held_micro, stage.reading().slots) == (0, 0)
     assert [(e["out"], e["micro"], e["ev"]) for e in stage.events()] == [("voided", "0", "base")]
     assert stage.cancel(job) == "gone"

@@ -66,9 +66,9 @@ class Anthropic:
             return _error(response_id, DEFAULT, 400, f"{error}: field required")
         if behaviour.refuse:
             status, message = _REFUSALS[behaviour.refuse]
-            return _error(response_id, behaviour, status, message)
+            return _error(response_id, behaviour, status, message, model)
         if behaviour.error:
-            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}")
+            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}", model)
         if behaviour.garbage:
             return Plan(response_id, behaviour, model, body=b"<html>not what you asked for</html>")
         return _Answer(response_id, behaviour, body).plan()
@@ -137,7 +137,9 @@ class _Answer:
             at = self._add({"type": "text", "text": ""})
             last = body["messages"][-1]
             start = (len(_text(last["content"])) + 3) // 4 if last["role"] == "assistant" else 0
-            texts = (token_text(i, behaviour.pad) for i in range(start, behaviour.tokens))
+            texts = (
+                fragments if behaviour.echo else [token_text(i, behaviour.pad) for i in range(start, behaviour.tokens)]
+            )
             wanted += [(at, {"type": "text_delta", "text": text}) for text in texts]
         self.pieces = wanted[: body["max_tokens"]]
         natural = "max_tokens" if len(self.pieces) < len(wanted) else "tool_use" if tool else "end_turn"
@@ -251,11 +253,11 @@ class _Answer:
         return self.message(content=content, stop_reason=self.reason, stop_sequence=None, usage=usage)
 
 
-def _error(response_id: str, behaviour: Behaviour, status: int, message: str) -> Plan:
+def _error(response_id: str, behaviour: Behaviour, status: int, message: str, model: str = "") -> Plan:
     error = {"type": _ERRORS.get(status, "api_error"), "message": message}
     body = {"type": "error", "error": error, "request_id": f"req_{response_id[4:]}"}
     retry = f"retry-after: {behaviour.retry_after:g}\r\n" if behaviour.retry_after else ""
-    return Plan(response_id, behaviour, status=status, headers=retry, body=msgspec.json.encode(body))
+    return Plan(response_id, behaviour, model, status, retry, body=msgspec.json.encode(body))
 
 
 __all__ = ["SIGNATURE", "Anthropic", "answer_text", "prompt_tokens"]

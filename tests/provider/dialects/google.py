@@ -64,9 +64,9 @@ class Google:
             return _error(response_id, DEFAULT, 400, f"* GenerateContentRequest: {error}")
         if behaviour.refuse:
             status, message, reason = _REFUSALS[behaviour.refuse]
-            return _error(response_id, behaviour, status, message, reason)
+            return _error(response_id, behaviour, status, message, reason, model)
         if behaviour.error:
-            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}")
+            return _error(response_id, behaviour, behaviour.error, f"mock error {behaviour.error}", model=model)
         if behaviour.garbage:
             return Plan(response_id, behaviour, model, body=b"<html>not what you asked for</html>")
         streamed = method.startswith("stream") and query == "alt=sse"
@@ -104,6 +104,9 @@ class _Answer:
             args = {} if behaviour.noargs else {"echo": _text(body["contents"][-1]["parts"])}
             parts = [{"functionCall": {"name": tool, "args": args}} for _ in range(behaviour.calls)]
             parts[0]["thoughtSignature"] = SIGNATURE
+        elif behaviour.echo:
+            said = json.dumps({"echo": _text(body["contents"][-1]["parts"])}, ensure_ascii=False)
+            parts = [{"text": said[i : i + 8]} for i in range(0, len(said), 8)]
         else:
             parts = [{"text": token_text(i, behaviour.pad)} for i in range(behaviour.tokens)]
         wanted: list[dict[str, Any]] = [*thoughts, *parts]
@@ -186,7 +189,9 @@ def _event(response: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(response, ensure_ascii=False)}\r\n\r\n".encode()
 
 
-def _error(response_id: str, behaviour: Behaviour, status: int, message: str, reason: str = "") -> Plan:
+def _error(
+    response_id: str, behaviour: Behaviour, status: int, message: str, reason: str = "", model: str = ""
+) -> Plan:
     details: list[dict[str, Any]] = []
     if reason:
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -197,4 +202,4 @@ def _error(response_id: str, behaviour: Behaviour, status: int, message: str, re
     error: dict[str, Any] = {"code": status, "message": message, "status": _STATUS.get(status, "UNKNOWN")}
     if details:
         error["details"] = details
-    return Plan(response_id, behaviour, status=status, body=msgspec.json.encode({"error": error}))
+    return Plan(response_id, behaviour, model, status, body=msgspec.json.encode({"error": error}))

@@ -141,6 +141,7 @@ class OpenAI:
         except ValueError as error:
             return _error(response_id, DEFAULT, 400, f"mock: {error}", "mock_behaviour")
         plan = self._answered(response_id, behaviour, chat)
+        plan.model = chat.model
         return flavoured(plan) if behaviour.flavour else plan
 
     def _answered(self, response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
@@ -164,9 +165,9 @@ def _last_text(chat: ChatRequest) -> str:
 def _answer(response_id: str, behaviour: Behaviour, chat: ChatRequest) -> Plan:
     caps = [cap for cap in (chat.max_tokens, chat.max_completion_tokens) if cap is not None]
     tool = behaviour.tool or _demanded_tool(chat)
-    fragments = _fragments(_last_text(chat)) if tool else []
-    start = 0 if tool else _start(behaviour, chat)
-    wanted = len(fragments) if tool else max(0, behaviour.tokens - start)
+    fragments = _fragments(_last_text(chat)) if tool or behaviour.echo else []
+    start = 0 if fragments else _start(behaviour, chat)
+    wanted = len(fragments) if fragments else max(0, behaviour.tokens - start)
     tokens = max(0, min([wanted, *caps]))
     finish = "tool_calls" if tool else "stop"
     writing = _Writing(
@@ -286,6 +287,9 @@ class _Writing(msgspec.Struct):
             before = ',"delta":{"tool_calls":[{"index":0,"function":{"arguments":'
             texts = [json.dumps(fragment, ensure_ascii=False) for fragment in self.fragments]
             return lambda i: f"{opening}{i % self.n}{before}{texts[i // self.n]}}}}}]{closing}".encode()
+        if self.fragments:
+            before, quoted = ',"delta":{"content":', [json.dumps(text, ensure_ascii=False) for text in self.fragments]
+            return lambda i: f"{opening}{i % self.n}{before}{quoted[i // self.n]}{closing}".encode()
         n, pad, start, before = self.n, self.pad, self.start, ',"delta":{"content":"'
         return lambda i: f'{opening}{i % n}{before}{token_text(start + i // n, pad)}"{closing}'.encode()
 
@@ -308,8 +312,8 @@ class _Writing(msgspec.Struct):
             function = f'"function":{{"name":{json.dumps(self.tool)},"arguments":{arguments}}}}}'
             content = f'"content":null,"tool_calls":[{call},{function}]'
         else:
-            texts = (token_text(self.start + i, self.pad) for i in range(self.tokens))
-            content = f'"content":"{"".join(texts)}"'
+            texts = self.fragments or [token_text(self.start + i, self.pad) for i in range(self.tokens)]
+            content = f'"content":{json.dumps("".join(texts), ensure_ascii=False)}'
         message = f'"message":{{"role":"assistant",{content},"refusal":null,"annotations":[]}}'
         choices = ",".join(
             f'{{"index":{c},{message},"logprobs":null,"finish_reason":"{self.finish}"}}' for c in range(self.n)

@@ -275,12 +275,32 @@ def test_minimax_is_not_shown_what_anthropic_thought() -> None:
 
 @BOTH
 @pytest.mark.parametrize(
-    ("code", "kind"), [(1002, "rate_limited"), (1004, "credentials"), (1008, "credentials"), (1039, "context_length")]
+    ("code", "kind"),
+    [
+        (1000, "server"),
+        (1001, "timeout"),
+        (1002, "rate_limited"),
+        (1004, "credentials"),
+        (1008, "credentials"),
+        (1024, "server"),
+        (1026, "content_policy"),
+        (1027, "content_policy"),
+        (1039, "rate_limited"),
+        (2013, "bad_request"),
+        (2049, "credentials"),
+        (7, "server"),
+    ],
 )
 def test_minimax_s_errors_come_under_a_200(code: int, kind: str, stream: bool) -> None:
     raw = json.dumps({"id": "x", "choices": None, "base_resp": {"status_code": code, "status_msg": "m"}}).encode()
     events = read(call(MINIMAX, stream=stream), b"data: " + raw + b"\n\n" if stream else raw)
     assert (failure(events).kind, failure(events).message) == (kind, "m")
+
+
+def test_minimax_says_in_words_that_the_context_is_too_long() -> None:
+    told = {"status_code": 2013, "status_msg": "invalid params, context window exceeds limit"}
+    raw = json.dumps({"id": "x", "choices": None, "base_resp": told}).encode()
+    assert failure(read(call(MINIMAX, stream=False), raw)).kind == "context_length"
 
 
 # ---------------------------------------------------------------- Z.AI, Moonshot, Qwen, FriendliAI
@@ -295,10 +315,63 @@ def test_z_ai_s_finish_reasons_and_switch(stream: bool) -> None:
     assert body(GLM, reasoning_effort="none")["thinking"] == {"type": "disabled"}
 
 
-@pytest.mark.parametrize(("code", "kind"), [("1113", "credentials"), ("1302", "rate_limited"), ("1305", "overloaded")])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("1113", "credentials"),
+        ("1121", "credentials"),
+        ("1302", "rate_limited"),
+        ("1303", "rate_limited"),
+        ("1305", "rate_limited"),
+        ("1308", "rate_limited"),
+        ("1312", "overloaded"),
+        ("1301", "content_policy"),
+        ("1261", "context_length"),
+        ("1211", "not_found"),
+        ("1234", "server"),
+        ("1214", "bad_request"),
+    ],
+)
 def test_z_ai_says_with_its_code_what_a_429_is(code: str, kind: str) -> None:
     raw = json.dumps({"error": {"code": code, "message": "m"}}).encode()
     assert adapter_of(call(GLM)).failure(429, {}, raw).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "error", "kind"),
+    [
+        (KIMI, 429, {"type": "exceeded_current_quota_error", "message": "m"}, "credentials"),
+        (KIMI, 429, {"type": "rate_limit_reached_error", "message": "m"}, "rate_limited"),
+        (KIMI, 429, {"type": "engine_overloaded_error", "message": "m"}, "overloaded"),
+        (KIMI, 400, {"type": "content_filter", "message": "considered high risk"}, "content_policy"),
+        (KIMI, 400, {"type": "invalid_request_error", "message": "Input token length too long"}, "context_length"),
+        (
+            KIMI,
+            400,
+            {"type": "invalid_request_error", "message": "Your request exceeded model token limit: 9"},
+            "context_length",
+        ),
+        (KIMI, 401, {"type": "invalid_authentication_error", "message": "m"}, "credentials"),
+        (KIMI, 404, {"type": "resource_not_found_error", "message": "m"}, "not_found"),
+        (QWEN, 400, {"code": "Arrearage", "message": "m"}, "credentials"),
+        (QWEN, 400, {"code": "data_inspection_failed", "message": "m"}, "content_policy"),
+        (
+            QWEN,
+            400,
+            {"code": "invalid_parameter_error", "message": "Range of input length should be [1, 9]"},
+            "context_length",
+        ),
+        (QWEN, 429, {"code": "limit_requests", "message": "m"}, "rate_limited"),
+        (QWEN, 429, {"code": "insufficient_quota", "message": "m"}, "rate_limited"),
+        (QWEN, 403, {"code": "access_denied", "message": "m"}, "credentials"),
+        (GLM, 434, {"code": "1220", "message": "m"}, "credentials"),
+    ],
+)
+def test_errors_as_moonshot_qwen_and_z_ai_document_them(
+    model: str, status: int, error: dict[str, str], kind: str
+) -> None:
+    raw = json.dumps({"error": error}).encode()
+    assert adapter_of(call(model)).failure(status, {}, raw).kind == kind
 
 
 @pytest.mark.parametrize("where", [{"cached_tokens": 3}, {"prompt_tokens_details": {"cached_tokens": 3}}])

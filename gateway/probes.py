@@ -7,31 +7,34 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-log = structlog.get_logger("workers.serving")
+from gateway.settings import Settings
 
 
 class HealthServer:
     """A small HTTP server in a thread of its own, so that it answers even where the event loop does not.
 
     Args:
-        ready: tells what is missing, by name; empty when the process is ready.
+        missing: tells what is missing, in words; empty when the process is ready.
         measure: brings gauges up to date before they are read.
     """
 
-    def __init__(self, host: str, port: int, ready: Callable[[], list[str]], measure: Callable[[], None]) -> None:
+    def __init__(
+        self, host: str, port: int, missing: Callable[[], list[str]], measure: Callable[[], None] | None = None
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if self.path == "/healthz":
+                path = self.path.partition("?")[0]
+                if path == "/healthz":
                     self._send(200, "application/json", b'{"status":"ok"}')
-                elif self.path == "/readyz":
-                    missing = ready()
-                    body = {"status": "waiting" if missing else "ready", "missing": missing}
-                    self._send(503 if missing else 200, "application/json", json.dumps(body).encode())
-                elif self.path == "/metrics":
-                    measure()
+                elif path == "/readyz":
+                    lacks = missing()
+                    body = {"status": "waiting" if lacks else "ready", "missing": lacks}
+                    self._send(503 if lacks else 200, "application/json", json.dumps(body).encode())
+                elif path == "/metrics":
+                    if measure is not None:
+                        measure()
                     self._send(200, CONTENT_TYPE_LATEST, generate_latest())
                 else:
                     self._send(404, "application/json", b'{"status":"not found"}')
@@ -63,3 +66,14 @@ class HealthServer:
         """Stops, and frees the port."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def serve(
+    settings: Settings, missing: Callable[[], list[str]], measure: Callable[[], None] | None = None
+) -> HealthServer | None:
+    """Starts it where the settings name a port."""
+    if not settings.metrics_port:
+        return None
+    server = HealthServer(settings.metrics_host, settings.metrics_port, missing, measure)
+    server.start()
+    return server
