@@ -26,32 +26,9 @@ SHOWN = 10
 def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    async def shown(
-        request: Request[Any, Any, Any],
-        error: GatewayError | None = None,
-        typed: dict[str, str] | None = None,
-        secret: str = "",
-    ) -> Response[bytes]:
-        visit = visit_of(request)
-
-        def work(connection: Connection) -> tuple[AlertSettings, Sequence[Alert], Sequence[Delivery]]:
-            return (
-                alerts.get(connection, visit.org),
-                alerts_log.raised(connection, visit.org, most=SHOWN),
-                alerts_log.deliveries(connection, visit.org, most=SHOWN),
-            )
-
-        known, raised, deliveries = await desk.read(work)
-        stored = {"emails": "\n".join(known.emails), "webhook_url": known.webhook_url or ""}
-        return settings_page(
-            request, desk, "alerts", error=error, alerts=known, raised=raised, deliveries=deliveries,
-            thresholds=alerts.THRESHOLDS, typed=stored | (typed or {}), secret=secret,
-            wrong=None if error is None else error.param, may_write=visit.may("alerts.write"),
-        )  # fmt: skip
-
     @get("/settings/alerts", action="alerts.read")
     async def alerts_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        return await shown(request)
+        return await _shown(desk, request)
 
     @post("/settings/alerts", action="alerts.write", status_code=200)
     async def set_alerts(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -70,8 +47,8 @@ def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
         try:
             secret = await desk.change(visit.person.person, work)
         except InvalidRequest as error:
-            return await shown(request, error, fields)
-        return back("alerts", "saved") if secret is None else await shown(request, secret=secret)
+            return await _shown(desk, request, error, fields)
+        return back("alerts", "saved") if secret is None else await _shown(desk, request, secret=secret)
 
     @post("/settings/alerts/secret", action="alerts.write", status_code=200)
     async def rotate_secret(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -80,7 +57,7 @@ def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
         secret = await desk.change(
             visit.person.person, lambda change: alerts.rotate_secret(change, visit.org, desk.settings.secret_bytes)
         )
-        return await shown(request, secret=secret)
+        return await _shown(desk, request, secret=secret)
 
     @post("/settings/alerts/test", action="alerts.write", status_code=200)
     async def send_test(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -89,9 +66,34 @@ def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
         try:
             await desk.change(visit.person.person, lambda change: alerts_log.send_test(change, visit.org))
         except Conflict:
-            return await shown(request, Conflict(param="channel"))
+            return await _shown(desk, request, Conflict(param="channel"))
         except RateLimitExceeded as error:
-            return await shown(request, error)
+            return await _shown(desk, request, error)
         return back("alerts", "tested")
 
     return [alerts_page, set_alerts, rotate_secret, send_test]
+
+
+async def _shown(
+    desk: Desk,
+    request: Request[Any, Any, Any],
+    error: GatewayError | None = None,
+    typed: dict[str, str] | None = None,
+    secret: str = "",
+) -> Response[bytes]:
+    visit = visit_of(request)
+
+    def work(connection: Connection) -> tuple[AlertSettings, Sequence[Alert], Sequence[Delivery]]:
+        return (
+            alerts.get(connection, visit.org),
+            alerts_log.raised(connection, visit.org, most=SHOWN),
+            alerts_log.deliveries(connection, visit.org, most=SHOWN),
+        )
+
+    known, raised, deliveries = await desk.read(work)
+    stored = {"emails": "\n".join(known.emails), "webhook_url": known.webhook_url or ""}
+    return settings_page(
+        request, desk, "alerts", error=error, alerts=known, raised=raised, deliveries=deliveries,
+        thresholds=alerts.THRESHOLDS, typed=stored | (typed or {}), secret=secret,
+        wrong=None if error is None else error.param, may_write=visit.may("alerts.write"),
+    )  # fmt: skip
