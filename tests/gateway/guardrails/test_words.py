@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
+
 from gateway.errors import InvalidRequest
 from gateway.guardrails.words import MAX_LENGTH, MAX_WORDS, WordList
 
