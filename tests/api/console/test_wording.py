@@ -25,6 +25,8 @@ FOLDER = resources.files("api.console").joinpath("templates")
 OWN_WORDS = {"example.html"}
 TEMPLATES = {entry.name: entry.read_text(encoding="utf-8") for entry in FOLDER.iterdir()}
 MADE_UP = {
+    *(f"invariant.{name}" for name in ("window", *_QUERIES)), "operator.state",
+    *(f"task.{state}" for state in ("waiting", "running", "done", "failed")),
     *(f"change.{name.replace('.', '_')}" for name in ACTIONS),
     *(f"settings.{entry.section}{end}" for entry in SECTIONS for end in ("", "_lead")),
     *(f"settings.done_{name}" for name in DONE), "settings.prepaid", "settings.postpaid",
