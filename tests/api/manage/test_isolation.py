@@ -39,7 +39,7 @@ def example(schema: dict[str, Any], components: dict[str, Any], victim: dict[str
         return schema["enum"][0]
     match schema.get("type"):
         case "object":
-            return {field: example(inner, components, victim, field) for field, inner in schema["properties"].items()}
+            return {field: example(inner, components, victim, field) for field, inner in schema.get("properties", {}).items()}
         case "array":
             return []
         case "integer":
