@@ -7,13 +7,13 @@ to ``MOST``; what comes beyond is counted and said in the log.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
 from api import metrics
+from api.background_writer import BackgroundWriter
 from api.sources import SourceAway
 from gateway.accounts.guardrail_events import Event, Outcome, Place
 
@@ -29,7 +29,7 @@ Write = Callable[[Sequence[Event]], Awaitable[None]]
 log = structlog.get_logger()
 
 
-class GuardrailLog:
+class GuardrailLog(BackgroundWriter):
     """Notes and writes.
 
     Args:
@@ -39,10 +39,9 @@ class GuardrailLog:
 
     def __init__(self, write: Write | None, pause_s: float = PAUSE_S) -> None:
         self._write = write
-        self._pause_s = pause_s
+        super().__init__(pause_s)
         self._waiting: list[Event] = []
         self._lost = 0
-        self._task: asyncio.Task[None] | None = None
 
     def note(self, org: str, key: str, call: str, outcome: Outcome, place: Place, kinds: Mapping[str, int]) -> None:
         """Something was masked in a call or refused. ``call``: the job's id; empty where there is none."""
@@ -53,18 +52,6 @@ class GuardrailLog:
             metrics.GUARDRAIL_EVENTS_LOST.inc()
             return
         self._waiting.append(Event(int(time.time() * 1000), org, key, call, outcome, place, dict(kinds)))
-
-    def start(self) -> None:
-        """Begins to write."""
-        self._task = asyncio.create_task(self._run())
-
-    async def aclose(self) -> None:
-        """Writes what is left and ends."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self.flush()
 
     async def flush(self) -> None:
         """Writes what was noted; what could not be written waits."""
@@ -82,8 +69,3 @@ class GuardrailLog:
         if self._lost:
             log.error("guardrail_events_lost", events=self._lost)
             self._lost = 0
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._pause_s)
-            await self.flush()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from api.background_writer import BackgroundWriter
 from api.sources import SourceAway
 
 PAUSE_S = 10.0
@@ -23,7 +24,7 @@ Write = Callable[[dict[str, int]], Awaitable[None]]
 log = structlog.get_logger()
 
 
-class LastUsed:
+class LastUsed(BackgroundWriter):
     """Notes and writes.
 
     Args:
@@ -34,12 +35,11 @@ class LastUsed:
 
     def __init__(self, write: Write, pause_s: float = PAUSE_S, first_s: float = FIRST_S) -> None:
         self._write = write
-        self._pause_s = pause_s
+        super().__init__(pause_s)
         self._first_s = first_s
         self._used: dict[str, int] = {}
         self._known: set[str] = set()
         self._first = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     def note(self, key_id: str, at_ms: int) -> None:
         """A key was used."""
@@ -49,18 +49,6 @@ class LastUsed:
                 self._known.clear()
             self._known.add(key_id)
             self._first.set()
-
-    def start(self) -> None:
-        """Begins to write."""
-        self._task = asyncio.create_task(self._run())
-
-    async def aclose(self) -> None:
-        """Writes what is left and ends."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self.flush()
 
     async def flush(self) -> None:
         """Writes what was noted. While PostgreSQL is away it is kept: one number a key."""
@@ -73,13 +61,9 @@ class LastUsed:
             log.warning("last_used_waits", keys=len(used), reason=str(exc))
             self._used = {**used, **self._used}
 
-    async def _run(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._first.wait(), self._pause_s)
-                await asyncio.sleep(self._first_s)
-            self._first.clear()
-            try:
-                await self.flush()
-            except Exception:  # what one write trips over must not end all later ones
-                log.exception("last_used_not_written")
+    async def pause(self) -> None:
+        """Until the next turn is due, or a key is used for the first time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._first.wait(), self._pause_s)
+            await asyncio.sleep(self._first_s)
+        self._first.clear()
