@@ -110,8 +110,10 @@ class Admission:
         body, user = hide(self._settings.secret_bytes, identity.org_id, call.body, call.user)
         call = msgspec.structs.replace(call, body=body, user=user)
         at_ms = self.now_ms()
-        began = time.monotonic()
+        since: dict[str, float] = {}
         pause = FIRST_PAUSE_S
+        if not self._epoch:
+            await self._learn_epoch()  # a process's first calls: without it each of them would be refused once
         while True:
             limits = limits_of(identity, call.models[0].id)
             placement = self._placement(snapshot, identity, call, at_ms, limits, once)
@@ -120,13 +122,16 @@ class Admission:
                 self._ahead_ms = answer.now_ms - int(time.time() * 1000)
                 metrics.ADMITTED.inc()
                 return Admitted(answer, limits)
-            waited = time.monotonic() - began
+            # From its first refusal for this reason on: a call that waited for its turn on a busy machine has not yet
+            # been tried with what can be learned from the refusal.
+            now = time.monotonic()
+            waited = now - since.setdefault(answer.reason, now)
             if answer.reason == "terms" and waited < STALE_PATIENCE_S:
                 at_ms = answer.now_ms
                 self._ahead_ms = at_ms - int(time.time() * 1000)
             elif answer.reason == "stale" and waited < STALE_PATIENCE_S:
                 identity = await self._newer(identity, sha256)
-                pause = await _rest(pause, first=waited < FIRST_PAUSE_S)
+                pause = await _rest(pause, first=not waited)
             elif answer.reason == "rebuilding" and waited < REBUILD_PATIENCE_S:
                 if self._epoch == placement.window_epoch:  # else another request has learnt it meanwhile
                     await self._learn_epoch()

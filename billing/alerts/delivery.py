@@ -126,16 +126,17 @@ async def _post(row: Any, webhook: Any, transport: UpstreamTransport, settings: 
     if webhook is None or webhook.webhook_url != row.target:
         raise Failed("the webhook was changed or removed")
     try:
-        secret = alerts.opened_secret(webhook.webhook_secret, row.org, settings.secret_bytes)
+        secrets = alerts.opened_secrets(webhook.webhook_secret, row.org, settings.secret_bytes)
     except Unsealable as exc:
         raise Failed("the webhook's secret does not open: rotate it") from exc
     body = msgspec.json.encode(row.payload)
     moment = int(time.time())
+    signed = "".join(f",v1={signature(secret, moment, body)}" for secret in secrets)
     headers = {
         "content-type": "application/json",
         "user-agent": "WonRouter",
         "wonrouter-delivery": str(row.id),
-        "wonrouter-signature": f"t={moment},v1={signature(secret, moment, body)}",
+        "wonrouter-signature": f"t={moment}{signed}",
     }
     try:
         async with asyncio.timeout(settings.webhook_timeout_s):

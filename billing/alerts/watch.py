@@ -27,7 +27,19 @@ MOST = 200
 REFUSED_FROM = 80
 """Percent from which a refused call means that the limit is reached: what is left does not cover a call any more.
 Below it, one call was too large, and others go on."""
+REFUSED_KEPT_S = 60
+"""How long a refusal counts: it comes before the calls are booked that used the limit up, and may be the last one."""
 
+_TAKE = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local all, names = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+  names[#names + 1] = all[i]
+  if now - all[i + 1] >= tonumber(ARGV[1]) then redis.call('HDEL', KEYS[1], all[i]) end
+end
+return names
+"""
 # Limits of 0 are switches, not budgets: nobody is told that nothing of nothing is left.
 _PASSED = """
 WITH used AS (
@@ -64,11 +76,11 @@ ON CONFLICT DO NOTHING RETURNING id, raised_at
 
 
 def take_refused(redis: Any) -> list[str]:
-    """For which limits calls were refused since the last look: ``{scope} {organisation or key}``."""
-    pipe = redis.pipeline(transaction=True)
-    pipe.execute_command("HKEYS", keys.REFUSED)
-    pipe.execute_command("DEL", keys.REFUSED)
-    return [name.decode() for name in pipe.execute()[0]]
+    """For which limits calls were refused lately: ``{scope} {organisation or key}``.
+
+    What was refused ``REFUSED_KEPT_S`` ago is told this last time and forgotten.
+    """
+    return [name.decode() for name in redis.execute_command("EVAL", _TAKE, 1, keys.REFUSED, REFUSED_KEPT_S * 1000)]
 
 
 def look(connection: Connection, refused: Iterable[str], *, mail: bool, now: dt.datetime | None = None) -> int:

@@ -6,7 +6,9 @@ Billing decides and delivers (``billing.alerts``); what was raised and how telli
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any, TypedDict, cast
@@ -23,7 +25,7 @@ from gateway.db.tables.accounts import organisation
 from gateway.db.tables.alerts import alert_settings
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.http import ForbiddenAddress, check_url
-from gateway.seal import Sealer
+from gateway.seal import Sealer, Unsealable
 
 THRESHOLDS = (50, 80, 100)
 """Percents of a limit. 50 to plan, 80 to act, 100 because calls are refused from then on."""
@@ -31,6 +33,8 @@ MOST_EMAILS = 20
 """Further addresses of one organisation: a team, not a mailing list run through us."""
 LONGEST_URL = 2_000
 SECRET_BYTES = 32
+OVERLAP_S = 24 * 3_600
+"""Seconds that a rotated secret still signs beside the new one."""
 SECRET_PREFIX = "whsec_"  # noqa: S105 every secret begins with it
 
 
@@ -90,21 +94,30 @@ def update(
 
 
 def rotate_secret(change: Change, org: str, secret: bytes) -> str:
-    """Gives the webhook a new secret, which is returned this once; deliveries are signed with it from now on.
+    """Gives the webhook a new secret, which is returned this once; deliveries are signed with it from now on, and for
+    ``OVERLAP_S`` also with the one before, so that a receiver may change over in its own time.
 
     Raises ``NotFound``, or ``Conflict`` where there is no webhook.
     """
-    if _locked(change.connection, org)["webhook_url"] is None:
+    before = _locked(change.connection, org)
+    if before["webhook_url"] is None:
         raise Conflict("there is no webhook")
     made = new_secret()
-    _write(change.connection, org, {"webhook_secret": _sealer(secret).seal(made.encode(), _id(org).bytes)})
+    kept = made
+    with contextlib.suppress(Unsealable):  # under another installation's key it signed nothing either
+        last = opened_secrets(before["webhook_secret"], _id(org), secret)[0].decode()
+        kept = f"{made}\n{last}\n{int(time.time()) + OVERLAP_S}"
+    _write(change.connection, org, {"webhook_secret": _sealer(secret).seal(kept.encode(), _id(org).bytes)})
     change.audit("alerts.rotate_secret", org, _id(org))
     return made
 
 
-def opened_secret(sealed: bytes, org: uuid.UUID, secret: bytes) -> bytes:
-    """The webhook's secret, for signing. Raises ``gateway.seal.Unsealable``."""
-    return _sealer(secret).open(sealed, org.bytes)
+def opened_secrets(sealed: bytes, org: uuid.UUID, secret: bytes, now: float | None = None) -> list[bytes]:
+    """The webhook's secrets to sign with, the newest first; ``now`` is Unix time. Raises ``gateway.seal.Unsealable``."""
+    newest, *before = _sealer(secret).open(sealed, org.bytes).split(b"\n")
+    if before and (time.time() if now is None else now) < int(before[1]):
+        return [newest, before[0]]
+    return [newest]
 
 
 def new_secret() -> str:

@@ -17,6 +17,7 @@ import ahocorasick
 
 from gateway.errors import InvalidRequest
 from gateway.guardrails.normalise import INVISIBLE
+from gateway.guardrails.sieve import Sieve
 
 MAX_WORDS = 10_000
 """Ten times the longest list that a company keeps by hand; the automaton of one list stays below some ten MB."""
@@ -26,18 +27,27 @@ MAX_LENGTH = 100
 
 _SHORT_LATIN = 3
 
+_WORTH_SIFTING = 256
+"""Characters. A shorter text is through the automaton before the sieve is set up."""
+
 _VOWEL = re.compile("[\u314f-\u3163]")
 _TYPED_JAMO = re.compile("([\u3131-\u314e])([\u314f-\u3163])(?:([\u3131-\u314e])(?![\u314f-\u3163]))?")
 _LEADS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
 _TAILS = "ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"
+_ASCII = bytes(0x20 if chr(b).isspace() and b < 128 else ord(chr(b).lower()) if b < 128 else b for b in range(256))
+"""UTF-8 with its ASCII letters in lower case and its ASCII spaces as blanks."""
+_ASCII_OR_HANGUL = bytes([0, *range(0xAC, 0xD8)])
+"""Upper bytes of UTF-16. What of Hangul stands behind the syllables (from U+D7A4 on) has no other form either."""
+_SPACES = re.compile(b"  +")
 # A space with one lone syllable on either side. It starts with the space, which the search can skip to.
 _SEAM = re.compile(r" (?<=(?<!\w)[가-힣] )(?=[가-힣](?!\w))")
 
 
 def normalise(text: str) -> str:
     """The text as words are looked for in it, before spaces between single syllables are closed."""
-    if text.isascii():
-        return " ".join(text.lower().split())
+    if text.isascii() or _plain(text):
+        folded = text.encode().translate(_ASCII).strip()
+        return (_SPACES.sub(b" ", folded) if b"  " in folded else folded).decode()
     text = INVISIBLE.sub("", text)
     if _VOWEL.search(text):
         text = _TYPED_JAMO.sub(_syllable, text)
@@ -47,6 +57,15 @@ def normalise(text: str) -> str:
     if folded != text and not unicodedata.is_normalized("NFKC", folded):
         folded = unicodedata.normalize("NFKC", folded)
     return " ".join(folded.split())
+
+
+def _plain(text: str) -> bool:
+    """Whether there is nothing but ASCII and Hangul, which is its own normal form."""
+    high = text.encode("utf-16-le", "surrogatepass")[1::2]
+    if high.translate(None, _ASCII_OR_HANGUL):
+        return False
+    low = high.count(0)
+    return len(text.encode()) == low + 3 * (len(high) - low)  # else there are letters between ASCII and U+0100
 
 
 def _syllable(jamo: re.Match[str]) -> str:
@@ -90,11 +109,12 @@ class WordList:
     10 cost. On characters the first node alone would have a child for every first syllable.
     """
 
-    __slots__ = ("_automaton", "words")
+    __slots__ = ("_automaton", "_sieve", "words")
 
-    def __init__(self, words: tuple[str, ...], automaton: Any) -> None:
+    def __init__(self, words: tuple[str, ...], automaton: Any, sieve: Sieve) -> None:
         self.words = words
         self._automaton = automaton
+        self._sieve = sieve
 
     @staticmethod
     def compile(words: Iterable[str]) -> WordList:
@@ -121,7 +141,7 @@ class WordList:
             if closed != plain and all("가" <= char <= "힣" for char in closed):
                 forms.setdefault(closed.encode(), _Form(word, len(closed), True, False, False))
             forms[plain.encode()] = _form(word, plain)
-        return WordList(unique, _automaton(forms))
+        return WordList(unique, _automaton(forms), Sieve([raw.decode() for raw in forms]))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -138,6 +158,8 @@ class WordList:
         if self._automaton is None:
             return
         closed, seams = _closed(normalise(text))
+        if len(closed) >= _WORTH_SIFTING and not self._sieve.may_hold(closed):
+            return
         raw = closed.encode("utf-8", "replace")
         read, characters = 0, 0
         for last, form in self._automaton.iter(raw.decode("latin-1")):

@@ -12,6 +12,7 @@ from api.admission import LEAST_CAP
 from api.quote import quote
 from gateway.accounts.identity import ModelLimit
 from gateway.credit import admission
+from gateway.credit.scripts import PLACE
 from gateway.wire import ids, keys
 from gateway.wire.event import decode_event
 from gateway.wire.news import News, encode_news
@@ -224,6 +225,40 @@ async def test_a_crowd_that_finds_another_epoch_asks_the_database_once(busy: Hou
     answers = await asyncio.gather(*(busy.ask(max_tokens=16) for _ in range(60)))
     assert [answer.status_code for answer in answers] == [200] * 60
     assert busy.book.epochs_told - before == 1
+
+
+@pytest.mark.parametrize("reason", ["rebuilding", "stale", "terms"])
+async def test_a_machine_slower_than_all_patience_still_tries_what_a_refusal_taught(
+    busy: House, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand calls at once the last waits seconds for its first look; that is no reason to send it away."""
+    assert (await busy.ask()).status_code == 200
+    monkeypatch.setattr("api.admission.STALE_PATIENCE_S", 1e-12)
+    monkeypatch.setattr("api.admission.REBUILD_PATIENCE_S", 1e-12)
+    if reason == "rebuilding":
+        busy.book.epoch = "2"
+        await busy.redis.set(keys.EPOCH, "2")
+    elif reason == "stale":
+        busy.book.put(KEY, an_identity(key_version=2))
+        await admission.seed_key(busy.redis, "key1", 2, 0)
+    else:
+        real = time.time
+        monkeypatch.setattr("api.admission.time.time", lambda: real() - 90 * 86_400)
+    assert (await busy.ask()).status_code == 200
+
+
+async def test_a_process_learns_the_window_before_its_first_call_not_by_a_refusal(busy: House) -> None:
+    calls: list[object] = []
+    send = busy.parts.redis.execute_command
+
+    async def counted(*args: Any) -> Any:
+        calls.append(args[1])
+        return await send(*args)
+
+    busy.parts.redis.execute_command = counted  # pyright: ignore[reportAttributeAccessIssue]
+    answers = await asyncio.gather(*(busy.ask(max_tokens=16) for _ in range(20)))
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert calls.count(PLACE.sha) == 20 and busy.book.epochs_told == 1
 
 
 async def test_a_window_being_rebuilt_is_a_moment_of_maintenance(house: House) -> None:

@@ -105,7 +105,7 @@ if refusal and #sweep(now, tonumber(ARGV[22]), 50) > 0 then
   refusal, cap = check()
 end
 if refusal then
-  -- billing tells people when a limit refuses calls; read and forgotten every few seconds
+  -- billing tells people when a limit refuses calls; forgotten a minute later
   if refusal[1] == 'credit' and refusal[2] ~= 'none' then
     redis.call('HSET', 'wr:refused', refusal[2] .. ' ' .. (refusal[2] == 'key' and ARGV[3] or ARGV[2]), int(now))
   end

@@ -8,13 +8,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.api.manage.conftest import BASE, Office, Someone
+from tests.api.manage.test_money import used
 
 pytestmark = pytest.mark.anyio
 
-TABLES = (
-    "organisation", "membership", "person", "api_key", "one_time_link", "topup_request", "session", "alert_settings",
-    "alert_delivery",
-)  # fmt: skip
+BY = {"organisation": "id = :org", "person": "id = :person", "session": "person = :person"}
+"""How rows are found in tables that name their organisation otherwise."""
 
 
 async def operations(office: Office) -> list[tuple[str, str, dict[str, Any]]]:
@@ -65,14 +64,18 @@ async def attempt(
 
 
 def rows(engine: Engine, org: str, person: str) -> dict[str, Any]:
-    """Everything stored of an organisation and a person."""
+    """Everything stored of an organisation and a person, in every table there is: a new one is looked at by itself."""
+    named = text(
+        "SELECT c.table_name FROM information_schema.columns c JOIN pg_class t ON t.oid = c.table_name::regclass "
+        "WHERE c.table_schema = 'public' AND c.column_name = 'org' AND t.relkind IN ('r', 'p') AND NOT t.relispartition"
+    )
     found: dict[str, Any] = {}
     with engine.connect() as connection:
-        for table in TABLES:
-            columns = {
-                "organisation": "id = :org", "person": "id = :person", "session": "person = :person",
-            }.get(table, "org = :org")  # fmt: skip
-            query = text(f"SELECT to_jsonb(t) - 'last_used_at' AS row FROM {table} t WHERE {columns} ORDER BY 1")
+        tables = {*connection.execute(named).scalars(), *BY}
+        assert {"api_key", "usage", "access_log", "deletion_proof", "guardrail_event"} <= tables
+        for table in sorted(tables):
+            where = BY.get(table, "CAST(org AS text) = CAST(:org AS text)")
+            query = text(f"SELECT to_jsonb(t) - 'last_used_at' AS row FROM {table} t WHERE {where} ORDER BY 1")
             found[table] = connection.execute(query, {"org": org, "person": person}).scalars().all()
     return found
 
@@ -120,3 +123,19 @@ async def test_every_operation_needs_a_credential_and_says_so(office: Office) ->
 async def test_every_operation_describes_its_refusals(office: Office) -> None:
     for _, path, described in await operations(office):
         assert {"400", "401", "403", "404", "429", "503"} <= set(described["responses"]), path
+
+
+async def test_receipts_credit_and_key_are_ones_own(office: Office) -> None:
+    mine, theirs = office.organisation("공격자"), office.organisation("피해자")
+    attacker, victim = office.someone(mine), office.someone(theirs)
+    call = used(office, victim, 0)
+
+    async def ask(who: Someone, path: str) -> Any:
+        return await office.client.get(f"/api/v1{path}", headers={"X-API-Key": who.key})
+
+    assert (await ask(victim, f"/generation?id={call}")).status_code == 200
+    assert (await ask(attacker, f"/generation?id={call}")).status_code == 404
+    for path in ("/credits", "/key"):
+        answer = await ask(attacker, path)
+        assert answer.status_code == 200
+        assert not any(secret in answer.text for secret in (theirs, victim.id, victim.key_id, "피해자")), path

@@ -76,6 +76,19 @@ def test_a_webhook_is_signed_over_its_time_and_body(books: Books, receiver: Rece
     assert deliver(books) == 0
 
 
+def test_after_a_rotation_both_secrets_sign_until_receivers_have_changed_over(books: Books, receiver: Receiver) -> None:
+    first = asked_for_a_test(books, receiver.url)
+    with changing(books.owner, books.redis, OPERATOR) as change:
+        second = alerts.rotate_secret(change, books.org, settings().secret_bytes)
+        alerts_log.send_test(change, books.org)
+    assert deliver(books) == 2
+    for headers, body in receiver.received:
+        t, *given = (part.split("=", 1)[1] for part in headers["wonrouter-signature"].split(","))
+        assert given == [
+            hmac.new(secret.encode(), f"{t}.".encode() + body, hashlib.sha256).hexdigest() for secret in (second, first)
+        ]
+
+
 @pytest.mark.parametrize("status", [302, 404, 500])
 def test_what_a_receiver_does_not_take_is_tried_again_with_the_same_body(
     books: Books, receiver: Receiver, status: int

@@ -151,7 +151,10 @@ def test_two_processes_that_look_at_once_raise_one_alert(limited: Books) -> None
     assert len(told(limited)) == 1
 
 
-def test_what_admission_refused_for_is_read_once(books: Books) -> None:
-    books.redis.hset(keys.REFUSED, f"month {books.org}", 1)
+def test_a_refusal_counts_until_the_calls_before_it_are_surely_booked(books: Books) -> None:
+    seconds, _ = books.redis.time()
+    books.redis.hset(keys.REFUSED, f"month {books.org}", seconds * 1000)
+    books.redis.hset(keys.REFUSED, f"credit {books.org}", (seconds - watch.REFUSED_KEPT_S - 1) * 1000)
+    assert sorted(watch.take_refused(books.redis)) == [f"credit {books.org}", f"month {books.org}"]
+    assert watch.take_refused(books.redis) == [f"month {books.org}"]  # forgotten is only what has been told late
     assert watch.take_refused(books.redis) == [f"month {books.org}"]
-    assert watch.take_refused(books.redis) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
@@ -51,7 +52,10 @@ def test_a_first_webhook_shows_its_secret_once_and_a_rotation_makes_another(
     assert again is None
     assert first != second
     assert second.encode() not in sealed
-    assert alerts.opened_secret(sealed, uuid.UUID(org.id), SECRET) == second.encode()
+    both = [second.encode(), first.encode()]
+    assert alerts.opened_secrets(sealed, uuid.UUID(org.id), SECRET) == both
+    a_day_on = time.time() + alerts.OVERLAP_S + 1
+    assert alerts.opened_secrets(sealed, uuid.UUID(org.id), SECRET, a_day_on) == both[:1]
     with engine.connect() as connection:
         assert alerts.get(connection, org.id).thresholds == [50, 100]
         logged = connection.execute(
