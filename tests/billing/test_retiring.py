@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -21,6 +22,7 @@ from billing.retiring import Retirement, retire, retire_due
 from billing.usage import usage_lines
 from gateway import receipts
 from gateway.accounts import retention
+from gateway.accounts.people import Person
 from gateway.accounts.retired import RetiredError
 from gateway.errors import Gone
 from gateway.wire import keys
@@ -241,8 +243,15 @@ def test_two_people_retire_a_month_from_the_terminal(
     monkeypatch.setenv("DATABASE_URL", closing.books.owner.url.render_as_string(hide_password=False))
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("WONROUTER_SECRET", SETTINGS.secret.get_secret_value())
-    monkeypatch.setattr("gateway.logs.configure", lambda *_: None)
-    monkeypatch.setattr("billing.commands.retiring.signed_in", lambda _c, email, _p: people[email])
+
+    def quiet(*_arguments: str) -> None:
+        """Standard output is for what the command prints."""
+
+    def signed_in(_connection: Connection, email: str, _password: str) -> Person:
+        return people[email]
+
+    monkeypatch.setattr("gateway.logs.configure", quiet)
+    monkeypatch.setattr("billing.commands.retiring.signed_in", signed_in)
     closed(closing, month)
 
     def run(email: str) -> dict[str, object]:

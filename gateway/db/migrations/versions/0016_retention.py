@@ -120,7 +120,7 @@ SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET TimeZone = 'U
 SET lock_timeout = '10s' AS $$
 DECLARE
     partition text := 'usage_' || wanted;
-    first timestamptz := to_date(wanted, 'YYYYMM') AT TIME ZONE 'Asia/Seoul';
+    first timestamptz := CAST(to_date(wanted, 'YYYYMM') AS timestamp) AT TIME ZONE 'Asia/Seoul';
     following timestamptz := (to_date(wanted, 'YYYYMM') + interval '1 month') AT TIME ZONE 'Asia/Seoul';
     total bigint;
 BEGIN
@@ -142,9 +142,9 @@ BEGIN
             ORDER BY key, model COLLATE "C", prepaid), 'UTF8')), 'hex'), coalesce(CAST(confirmed AS text), session_user)
         FROM public.usage_retired WHERE month = wanted GROUP BY org RETURNING records)
     SELECT coalesce(sum(records), 0) INTO total FROM told;
-    INSERT INTO public.usage_retirement AS r (month, confirmed_by, retired_at) VALUES (wanted, confirmed, now())
-    ON CONFLICT (month) DO UPDATE SET confirmed_by = excluded.confirmed_by, retired_at = excluded.retired_at,
-        asked_by = CASE WHEN excluded.confirmed_by IS NOT NULL THEN r.asked_by END;
+    INSERT INTO public.usage_retirement (month) VALUES (wanted) ON CONFLICT (month) DO NOTHING;
+    UPDATE public.usage_retirement SET confirmed_by = confirmed, retired_at = now(),
+        asked_by = CASE WHEN confirmed IS NOT NULL THEN asked_by END WHERE month = wanted;
     DELETE FROM public.usage_hour WHERE hour >= first AND hour < following;
     DELETE FROM public.usage_latency WHERE day >= to_date(wanted, 'YYYYMM')
         AND day < to_date(wanted, 'YYYYMM') + interval '1 month';
