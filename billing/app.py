@@ -21,7 +21,7 @@ from kombu.entity import Queue
 from sqlalchemy import Engine, text
 
 import gateway.redis
-from billing import fx, metrics
+from billing import fx, metrics, retiring
 from billing.alerts import delivery
 from billing.alerts.teller import Teller
 from billing.invoices.payments import mark_overdue
@@ -105,6 +105,8 @@ def add_tasks(app: Any, engine: Engine, redis: Any, settings: Settings) -> None:
             overdue = mark_overdue(connection, dt.datetime.now(SEOUL).date())
         if overdue:
             log.warning("invoices_overdue", numbers=overdue)
+        if settings.usage_retires_by_itself:
+            retiring.retire_due(engine, redis)
 
     def kept_long_enough() -> None:
         if gone := {name: records for name, records in retention.delete_due(engine).items() if records}:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from billing.commands import closing, exporting, profiles, rates
+from billing.commands import closing, exporting, profiles, rates, retiring
 
 WAIT_S = 30.0
 
@@ -88,7 +88,7 @@ class Moment(click.ParamType[dt.datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=SEOUL)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--since", type=Moment(), help="Admitted at or after this moment (ISO 8601; Seoul where no zone is given)."
 )
@@ -96,10 +96,25 @@ class Moment(click.ParamType[dt.datetime]):
 @click.option("--org", help="One organisation, by id or name.")
 @click.option("--month", help="One billing month, YYYYMM or YYYY-MM.")
 @_json
+@click.pass_context
 def usage(
+    ctx: click.Context,
+    since: dt.datetime | None, until: dt.datetime | None, org: str | None, month: str | None, *, as_json: bool,
+) -> None:  # fmt: skip
+    """List settled calls, oldest first: one JSON object a line with --json, else one short line each."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from gateway.accounts.retired import RetiredError
+
+    try:
+        _list_usage(since, until, org, month, as_json=as_json)
+    except RetiredError as reason:
+        raise click.ClickException(str(reason)) from reason
+
+
+def _list_usage(
     since: dt.datetime | None, until: dt.datetime | None, org: str | None, month: str | None, *, as_json: bool
 ) -> None:
-    """List settled calls, oldest first: one JSON object a line with --json, else one short line each."""
     from billing import topups
     from billing.usage import usage_lines
 
@@ -120,6 +135,9 @@ def usage(
                 f"{line['completion_tokens']} tokens  ₩{line['cost_krw']}  {line['outcome']}"
                 f"{'  estimated' if line['estimated'] else ''}"
             )
+
+
+usage.add_command(retiring.usage_retire)
 
 
 @click.group(invoke_without_command=True)

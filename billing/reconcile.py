@@ -6,10 +6,11 @@ name                  what must hold
 debits_credits        all entries sum to zero, and so does every transaction
 balances              every account's balance is the sum of its entries
 usage_transactions    every usage row has one transaction with entries for its charge and loss, and no other has one
+                      (of a retired month: its sums are those of its transactions)
 rating                every charge is what its parts' prices, rate and tokens come to
 settled_window        what PostgreSQL keeps of the window is top-ups less charges, in micro-won, to the unit, and what
                       lapsed, was overdrawn or was used on account
-rollups               the hours and days of the dashboards add up to the usage rows, to the won
+rollups               the hours and days of the dashboards add up to the usage rows, to the won, and to their cost
 invoices              every final document's sums are its columns, and its supply the floor of its exact sum
 invoice_bookings      every final document has its transaction, and receivables less payments are what is unpaid
 lots                  what a lot has left is its amount less what invoices took and what lapsed
@@ -35,6 +36,9 @@ from gateway.credit.upkeep import Census
 from gateway.db.tables.tasks import invariant_run
 from gateway.wire import ids, keys
 
+# Every call's charge, those of retired months as their sums.
+_MICRO = """(SELECT org, key, month, prepaid, micro FROM usage
+                    UNION ALL SELECT org, key, month, prepaid, micro FROM usage_retired) used"""
 # Multiplied by a millionth: numeric multiplication is exact, a division rounds.
 _QUERIES = {
     "debits_credits": """
@@ -47,12 +51,23 @@ _QUERIES = {
         SELECT (SELECT count(*) FROM usage u LEFT JOIN ledger_transaction t ON t.id = u.job AND t.job = u.job
                 WHERE t.org IS DISTINCT FROM u.org OR t.month IS DISTINCT FROM u.month)
              + (SELECT count(*) FROM ledger_transaction t LEFT JOIN usage u ON u.month = t.month AND u.job = t.job
-                WHERE t.kind = 'usage' AND u.job IS NULL)
+                WHERE t.kind = 'usage' AND u.job IS NULL
+                AND NOT EXISTS (SELECT FROM usage_retirement r WHERE r.month = t.month AND r.retired_at IS NOT NULL))
              + (SELECT count(*) FROM usage u LEFT JOIN (
                     SELECT e.txn, sum(e.won) FILTER (WHERE a.kind IN ('wallet', 'unbilled')) AS charge,
                            sum(e.won) FILTER (WHERE a.kind = 'loss_unbilled') AS loss
                     FROM entry e JOIN account a ON a.id = e.account GROUP BY e.txn) b ON b.txn = u.job
-                WHERE coalesce(b.charge, 0) <> u.won OR coalesce(b.loss, 0) <> u.loss_won)""",
+                WHERE coalesce(b.charge, 0) <> u.won OR coalesce(b.loss, 0) <> u.loss_won)
+             + (SELECT count(*) FROM (
+                    SELECT t.org, t.month, count(DISTINCT t.id) AS calls,
+                           coalesce(sum(e.won) FILTER (WHERE a.kind IN ('wallet', 'unbilled')), 0) AS won,
+                           coalesce(sum(e.won) FILTER (WHERE a.kind = 'loss_unbilled'), 0) AS loss
+                    FROM usage_retirement r JOIN ledger_transaction t ON t.month = r.month AND t.kind = 'usage'
+                    LEFT JOIN entry e ON e.txn = t.id LEFT JOIN account a ON a.id = e.account
+                    WHERE r.retired_at IS NOT NULL GROUP BY 1, 2) b
+                FULL JOIN (SELECT org, month, sum(calls) AS calls, sum(won) AS won, sum(loss_won) AS loss
+                    FROM usage_retired GROUP BY 1, 2) u USING (org, month)
+                WHERE (b.calls, b.won, b.loss) IS DISTINCT FROM (u.calls, u.won, u.loss))""",
     "rating": """
         SELECT count(*) FROM usage u LEFT JOIN LATERAL (
             SELECT sum((p.prompt * p.input_usd + p.completion * p.output_usd) * p.rate * 0.000001) AS due,
@@ -61,23 +76,23 @@ _QUERIES = {
                 (prompt numeric, completion numeric, input_usd numeric, output_usd numeric, rate numeric, won numeric)
         ) r ON true
         WHERE u.won <> coalesce(r.due, 0) OR NOT coalesce(r.each, true)""",
-    "settled_window": """
+    "settled_window": f"""
         SELECT (SELECT count(*) FROM window_org w
-                FULL JOIN (SELECT org, sum(micro) AS micro FROM usage GROUP BY org) u USING (org)
+                FULL JOIN (SELECT org, sum(micro) AS micro FROM {_MICRO} GROUP BY org) u USING (org)
                 LEFT JOIN (SELECT org, sum(amount) * 1000000 AS micro FROM lot GROUP BY org) l USING (org)
                 LEFT JOIN (SELECT org, sum(micro) AS micro FROM window_correction GROUP BY org) c USING (org)
                 WHERE w.balance_micro
                     IS DISTINCT FROM coalesce(l.micro, 0) - coalesce(u.micro, 0) + coalesce(c.micro, 0))
              + (SELECT count(*) FROM window_org w
-                FULL JOIN (SELECT org, sum(micro) AS micro FROM usage WHERE NOT prepaid GROUP BY org) u USING (org)
+                FULL JOIN (SELECT org, sum(micro) AS micro FROM {_MICRO} WHERE NOT prepaid GROUP BY org) u USING (org)
                 LEFT JOIN (SELECT org, sum(micro) AS micro FROM window_correction WHERE reason = 'on_account'
                     GROUP BY org) c USING (org)
                 WHERE w.account_micro IS DISTINCT FROM coalesce(u.micro, 0) - coalesce(c.micro, 0))
              + (SELECT count(*) FROM window_month w
-                FULL JOIN (SELECT org, month, sum(micro) AS micro FROM usage GROUP BY org, month) u USING (org, month)
+                FULL JOIN (SELECT org, month, sum(micro) AS micro FROM {_MICRO} GROUP BY org, month) u USING (org, month)
                 WHERE w.spent_micro IS DISTINCT FROM u.micro)
              + (SELECT count(*) FROM window_key w
-                FULL JOIN (SELECT key, sum(micro) AS micro FROM usage GROUP BY key) u USING (key)
+                FULL JOIN (SELECT key, sum(micro) AS micro FROM {_MICRO} GROUP BY key) u USING (key)
                 WHERE w.spent_micro IS DISTINCT FROM u.micro)""",
     **CLOSE_QUERIES,
 }

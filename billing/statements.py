@@ -28,6 +28,10 @@ from gateway.db.tables.accounts import audit_log
 from gateway.invoices.totals import ZERO, add_exact
 from gateway.money import EXACT, exact, won_text
 
+_RETIRED = text(
+    "SELECT month FROM usage_retirement WHERE retired_at IS NOT NULL AND month BETWEEN :first AND :last "
+    "ORDER BY month LIMIT 1"
+)
 _HEADINGS = {
     "day": ("day", "date", "일자"),
     "model": ("model", "모델"),
@@ -171,8 +175,15 @@ def read_csv(raw: bytes) -> Lines:
 def match(
     connection: Connection, provider: str, statement: Lines, *, zone: str = "UTC", paid_rate: Decimal | None = None
 ) -> Result:
-    """Compares a statement with the books for the days it covers. ``paid_rate`` is what its USD were bought at."""
+    """Compares a statement with the books for the days it covers. ``paid_rate`` is what its USD were bought at.
+
+    Raises ``StatementError`` where it reaches into a month whose calls were retired.
+    """
     first, last = min(day for day, _ in statement), max(day for day, _ in statement)
+    # A day of the provider's zone may begin a day before the month in Seoul does, and end after it.
+    months = {"first": f"{first - dt.timedelta(days=1):%Y%m}", "last": f"{last + dt.timedelta(days=1):%Y%m}"}
+    if gone := connection.execute(_RETIRED, months).scalar_one_or_none():
+        raise StatementError(f"the calls of {gone} were retired: there is nothing to compare a statement with")
     books = _books(connection, provider, first, last, zone, {model for _, model in statement})
     differences: list[Difference] = []
     for key in sorted(statement.keys() | books.keys()):

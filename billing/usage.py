@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
+from gateway.accounts import retired
+from gateway.accounts.retired import RetiredError
 from gateway.money import won_text
 from gateway.wire import ids
 
@@ -36,7 +38,8 @@ def usage_lines(
 ) -> Iterator[dict[str, Any]]:
     """Settled usage, oldest first. ``since`` (included) and ``until`` (not) are compared with the admission's time.
 
-    Job ids rise with that time, so both become bounds on the id and the index finds them.
+    Job ids rise with that time, so both become bounds on the id and the index finds them. Raises ``RetiredError`` where
+    ``month`` has only sums left.
     """
     bounds = {
         "since": _first_id(since) if since else "00000000-0000-0000-0000-000000000000",
@@ -45,6 +48,9 @@ def usage_lines(
         "month": month,
     }
     with engine.connect() as connection:
+        gone = None if month is None else retired.since(connection, month)
+        if gone is not None:
+            raise RetiredError(f"the calls of {month} were retired on {gone.astimezone(ids.SEOUL):%Y-%m-%d}")
         rows = (
             connection.execution_options(stream_results=True, yield_per=FETCHED)
             .execute(text(_SELECT), bounds)

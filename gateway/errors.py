@@ -11,6 +11,7 @@
     ├── ModelNotFound                404     model_not_found         no
     ├── NotFound                     404     not_found               no
     ├── Conflict                     409     conflict                yes  (the first call still runs)
+    ├── Gone                         410     gone                    no
     ├── BodyTooLarge                 413     request_too_large       no
     ├── IdempotencyMismatch          422     idempotency_mismatch    no
     ├── RateLimitExceeded            429     rate_limit_exceeded     yes
@@ -109,6 +110,12 @@ class Conflict(GatewayError):
     """The state does not allow it now."""
 
     status, code, type, default, retryable = 409, "conflict", "conflict", "Conflict", True
+
+
+class Gone(GatewayError):
+    """It was there, and was deleted after the time for which it has to be kept."""
+
+    status, code, type, default = 410, "gone", "gone", "Gone"
 
 
 class BodyTooLarge(GatewayError):

@@ -14,10 +14,12 @@ from typing import Any
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from gateway.errors import Gone
 from gateway.money import exact, won_half_up, won_text
 from gateway.wire import ids
 
 _RECEIPT = text("SELECT * FROM usage WHERE month = :month AND job = CAST(:job AS uuid) AND org = CAST(:org AS uuid)")
+_RETIRED = text("SELECT retired_at FROM usage_retirement WHERE month = :month")
 _CREDITS = text(
     "SELECT coalesce(-sum(b.won) FILTER (WHERE a.kind = 'wallet'), 0) AS balance, "
     "coalesce(-sum(b.won) FILTER (WHERE a.kind IN ('revenue', 'loss_unbilled')), 0) AS used, "
@@ -29,7 +31,8 @@ _CREDITS = text(
 async def receipt(engine: AsyncEngine, job: str, org: str) -> dict[str, Any] | None:
     """The receipt of a call of this organisation; None where it has none (yet): settlement follows within a second.
 
-    ``job`` is the id without prefix (``gateway.wire.ids.from_public``).
+    ``job`` is the id without prefix (``gateway.wire.ids.from_public``). Raises ``Gone`` where the calls of its month
+    were retired.
     """
     if not _is_job(job):
         return None
@@ -37,6 +40,11 @@ async def receipt(engine: AsyncEngine, job: str, org: str) -> dict[str, Any] | N
     async with engine.connect() as connection:
         rows = await connection.execute(_RECEIPT, {"month": month, "job": job, "org": org})
         found = rows.mappings().one_or_none()
+        if found is None and (gone := (await connection.execute(_RETIRED, {"month": month})).scalar_one_or_none()):
+            raise Gone(
+                f"The calls of {month[:4]}-{month[4:]} were retired on {gone.astimezone(ids.SEOUL):%Y-%m-%d}, after the "
+                "time that the law asks for. Their sums remain in the invoice."
+            )
     return None if found is None else _receipt(found)
 
 

@@ -149,6 +149,8 @@ class Settings(BaseSettings):
     """Where the daily rate is fetched from (Korea Eximbank's shape); empty: rates are entered by hand."""
     fx_key: SecretStr = SecretStr("")
     """The key that this address asks for."""
+    usage_retires_by_itself: bool = False
+    """The billing process retires the calls of months that need not be kept any longer. Off: two people do."""
     fx_stop_business_days: int = 15
     """Older than this nothing is sold: the price would be a guess."""
 

@@ -17,6 +17,7 @@ from billing.exports.settlement import Billed, SettlementRow, settlement_rows
 from billing.exports.tax_amendments import Chain, select_chains
 from billing.exports.usage_detail import UsageRow
 from billing.exports.xlsx_file import write_xlsx
+from gateway.accounts import retired
 from gateway.db.tables.accounts import audit_log
 from gateway.finance.documents import SEEN_BY_CUSTOMERS
 from gateway.invoices import content
@@ -121,6 +122,11 @@ def write(
                 columns = settlement.COLUMNS if org else settlement.WITH_COST
                 return _table(target, form, columns, _settlement(connection, month, org), settlement.SHEET)
             case "usage":
+                if (gone := retired.since(connection, month)) is not None:
+                    raise ExportError(
+                        f"the calls of {month} were retired on {gone.astimezone(SEOUL):%Y-%m-%d}: "
+                        "their sums remain in settlement, invoice and journal"
+                    )
                 rows = _usage(connection, month, org)
                 return _table(target, form, usage_detail.COLUMNS, rows, usage_detail.SHEET)
             case "journal":

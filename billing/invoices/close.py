@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from billing import ledger
 from billing.invoices import lapse
 from gateway import korea
+from gateway.accounts import retired
 from gateway.accounts.people import Person
 from gateway.db.tables.accounts import audit_log
 from gateway.invoices import content
@@ -225,6 +226,8 @@ def _worked_out(
     ).scalar_one_or_none()
     if earlier is not None:
         raise CloseError(f"{org} has to be closed for {earlier} first: what that used is gone from the prepaid lots")
+    if retired.since(connection, month) is not None:
+        raise CloseError(f"the calls of {month} were retired: nothing can be worked out from them any more")
     lapse.lapsed(connection, org)
     said = content.statement(month, read_month(connection, org, month), issuer, read_customer(connection, org))
     if said.totals.rule.inclusive and (said.funding.transfer or said.funding.card):

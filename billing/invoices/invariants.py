@@ -7,11 +7,15 @@ CLOSE_QUERIES = {
         SELECT (SELECT count(*) FROM (SELECT org, key, count(*) AS calls, sum(won) AS won FROM usage GROUP BY 1, 2) u
                 FULL JOIN (SELECT org, key, sum(calls) AS calls, sum(won) AS won FROM usage_hour GROUP BY 1, 2) r
                 USING (org, key) WHERE (u.calls, u.won) IS DISTINCT FROM (r.calls, r.won))
-             + (SELECT count(*) FROM (SELECT org, model, month, count(*) AS calls, sum(won) AS won FROM usage
-                    GROUP BY 1, 2, 3) u
-                FULL JOIN (SELECT org, model, to_char(day, 'YYYYMM') AS month, sum(calls) AS calls, sum(won) AS won
-                    FROM usage_day GROUP BY 1, 2, 3) r
-                USING (org, model, month) WHERE (u.calls, u.won) IS DISTINCT FROM (r.calls, r.won))
+             + (SELECT count(*) FROM (
+                    SELECT org, model, month, count(*) AS calls, sum(won) AS won, coalesce(sum(cost_won), 0) AS cost,
+                        count(*) FILTER (WHERE cost_usd IS NULL) AS uncosted FROM usage GROUP BY 1, 2, 3
+                    UNION ALL SELECT org, model, month, sum(calls), sum(won), sum(cost_won), sum(uncosted)
+                    FROM usage_retired GROUP BY 1, 2, 3) u
+                FULL JOIN (SELECT org, model, to_char(day, 'YYYYMM') AS month, sum(calls) AS calls, sum(won) AS won,
+                    sum(cost_won) AS cost, sum(uncosted) AS uncosted FROM usage_day GROUP BY 1, 2, 3) r
+                USING (org, model, month)
+                WHERE (u.calls, u.won, u.cost, u.uncosted) IS DISTINCT FROM (r.calls, r.won, r.cost, r.uncosted))
              + (SELECT count(*) FROM (SELECT org, key, count(first_token_ms) + count(duration_ms) AS calls FROM usage
                     WHERE outcome = 'complete' GROUP BY 1, 2) u
                 FULL JOIN (SELECT org, key, sum(calls) AS calls FROM usage_latency GROUP BY 1, 2) r
@@ -57,7 +61,8 @@ CLOSE_QUERIES = {
             SELECT DISTINCT ON (org, month) org, month, exact + promotion AS won FROM invoice
             WHERE finalised_at IS NOT NULL ORDER BY org, month, amendment DESC) i
         LEFT JOIN (SELECT org, month, sum(won) AS won FROM usage
-            WHERE month IN (SELECT month FROM invoice WHERE finalised_at IS NOT NULL) GROUP BY org, month) u
+            WHERE month IN (SELECT month FROM invoice WHERE finalised_at IS NOT NULL) GROUP BY org, month
+            UNION ALL SELECT org, month, sum(won) FROM usage_retired GROUP BY org, month) u
             USING (org, month)
         WHERE i.won <> coalesce(u.won, 0)""",
 }

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Generic, Literal, TypeVar
 
 from gateway.money import EXACT, exact, won_text
@@ -58,9 +59,11 @@ def harmless(text: str) -> str:
     Text that would begin a formula (also after blanks, or in full-width form) gets an apostrophe in front. It is part
     of the cell, so that a sheet saved again as CSV stays harmless.
     """
+    # Nearly all text is printable and begins with a letter, and a million rows have twelve million cells of it.
+    if not text or (text[0].isalnum() and text.isprintable()):
+        return text
     start = text.lstrip(" \u00a0\u3000")
     dangerous = bool(start) and start[0] in _DANGEROUS
-    # Nearly all text is printable, and a million rows have twelve million cells of it.
     clean = text if text.isprintable() else _BREAKS.sub(" ", _UNPRINTABLE.sub("\ufffd", text))
     return f"'{clean}" if dangerous else clean
 
@@ -70,6 +73,11 @@ def cell(kind: Kind, value: Value) -> str | int:
 
     Raises TypeError for a value that is not of the kind, and ValueError for a moment without a time zone.
     """
+    # The two commonest first: matching costs more than writing them.
+    if type(value) is int and kind in NUMBERS:
+        return value
+    if type(value) is str and kind == "text":
+        return harmless(value)
     match kind, value:
         case _, None:
             return ""
@@ -78,18 +86,23 @@ def cell(kind: Kind, value: Value) -> str | int:
         case (("count" | "won"), int()) if not isinstance(value, bool):
             return value
         case "exact", Decimal() | int() if not isinstance(value, bool):
-            return won_text(exact(value))
+            return _digits(value)
         case "rate", Decimal():
-            whole, _, decimals = won_text(exact(value)).partition(".")
+            whole, _, decimals = _digits(value).partition(".")
             return f"{whole}.{decimals:0<2}"
         case "date", dt.date() if not isinstance(value, dt.datetime):
             return value.isoformat()
         case "moment", dt.datetime():
             if value.tzinfo is None:
                 raise ValueError("a moment needs its time zone")
-            return value.astimezone(SEOUL).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+            return value.astimezone(SEOUL).isoformat(" ", "milliseconds")[:23]
         case _:
             raise TypeError(f"{type(value).__name__} in a column of {kind}")
+
+
+@lru_cache(maxsize=4096)  # a month has few prices and rates; equal numbers have the same text
+def _digits(value: Decimal | int) -> str:
+    return won_text(exact(value))
 
 
 class Sums(Generic[Row]):
@@ -98,7 +111,8 @@ class Sums(Generic[Row]):
     def __init__(self, columns: Sequence[Column[Row]]) -> None:
         self._columns = columns
         self._totalled = [(place, column) for place, column in enumerate(columns) if column.total]
-        self._sums = {place: Decimal(0) for place, _ in self._totalled}
+        # Counts are added as whole numbers, which are exact and several times quicker than decimals.
+        self._sums: dict[int, int | Decimal] = dict.fromkeys((place for place, _ in self._totalled), 0)
 
     @property
     def wanted(self) -> bool:
@@ -113,7 +127,9 @@ class Sums(Generic[Row]):
             if value is None:
                 continue
             assert isinstance(value, (int, Decimal))
-            self._sums[place] = EXACT.add(Decimal(self._sums[place]), Decimal(value))
+            total = self._sums[place]
+            both_whole = isinstance(value, int) and isinstance(total, int)
+            self._sums[place] = total + value if both_whole else EXACT.add(Decimal(total), Decimal(value))
         return [cell(column.kind, value) for column, value in zip(self._columns, values, strict=True)]
 
     def totals(self) -> list[str | int]:
