@@ -74,7 +74,9 @@ def told(lang: Lang, names: Mapping[str, str], entry: Entry) -> list[tuple[str, 
         now = _value(lang, names, name, value)
         if f"{name}_was" in entry.details:
             before = _value(lang, names, name, entry.details[f"{name}_was"])
-            now = now if before == now else f"{before} → {now}"
+            if before == now:
+                continue  # sent with the form, and as it was
+            now = f"{before} → {now}"
         label = f"detail.{name}"
         plain.append((say(lang, label) if has(label) else name, now))
     return plain[:HIDDEN]
