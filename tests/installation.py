@@ -15,7 +15,7 @@ from typing import Any
 from gateway.engines.leash import Leash
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 
 
 class RunningInstallation:

@@ -1,10 +1,15 @@
-"""Fields of forms as values."""
+"""Fields of forms as values, and values as fields."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gateway.accounts import model_limits
+from gateway.accounts.model_limits import ModelLimits
 from gateway.errors import InvalidRequest
 
-LONGEST_NUMBER = 9
+LONGEST_NUMBER = 10
+"""Digits: tokens per minute go up to thousands of millions."""
 
 
 def number(text: str, param: str) -> int | None:
@@ -20,3 +25,19 @@ def number(text: str, param: str) -> int | None:
 def lines(text: str) -> list[str]:
     """What stands on each line, without empty ones."""
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def limits_by_model(text: str) -> ModelLimits:
+    """Lines of ``MODEL: rpm=60, tpm=100000, concurrency=2``; what is left out has no limit. Raises ``InvalidRequest``."""
+    try:
+        return dict(model_limits.parse(line) for line in lines(text))
+    except ValueError:
+        raise InvalidRequest("Limits by model are lines of MODEL: rpm=60, tpm=100000.", param="model_limits") from None
+
+
+def limits_text(limits: Mapping[str, Mapping[str, int]]) -> str:
+    """The same as it is shown."""
+    return "\n".join(
+        f"{model}: {', '.join(f'{name}={most}' for name, most in sorted(given.items()))}"
+        for model, given in sorted(limits.items())
+    )

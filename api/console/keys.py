@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from api.console import BASE
-from api.console.forms import lines, number
+from api.console.forms import limits_by_model, limits_text, lines, number
 from api.console.rendering import explain, go, page
 from api.console.visit import Visit, form, visit_of
 from api.manage.desk import Desk
@@ -32,7 +32,7 @@ KEYS = 50
 PLACE = f"{BASE}/keys"
 GRACES = (0, 3_600, 86_400, 7 * 86_400)
 """For how many seconds an old secret may go on working."""
-FIELDS = ("name", "surface", "limit_krw", "rpm", "concurrency", "models", "expires_at")
+FIELDS = ("name", "surface", "limit_krw", "rpm", "tpm", "concurrency", "models", "model_limits", "expires_at")
 
 
 def key_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -191,8 +191,10 @@ def asked_for(typed: dict[str, str]) -> tuple[Surface, dict[str, Any]]:
     values: dict[str, Any] = {"name": typed.get("name", "")}
     values["limit_krw"] = typed.get("limit_krw", "").replace(",", "") or None
     values["rpm"] = number(typed.get("rpm", ""), "rpm")
+    values["tpm"] = number(typed.get("tpm", ""), "tpm")
     values["concurrency"] = number(typed.get("concurrency", ""), "concurrency")
     values["models"] = lines(typed.get("models", "").replace(",", "\n")) or None
+    values["model_limits"] = limits_by_model(typed.get("model_limits", ""))
     last = typed.get("expires_at", "")
     values["expires_at"] = _end_of(last) if last else None
     return surface, values
@@ -205,8 +207,10 @@ def stored(key: Key) -> dict[str, str]:
         "name": key.name,
         "limit_krw": "" if key.limit_won is None else won_text(key.limit_won),
         "rpm": "" if key.rpm is None else str(key.rpm),
+        "tpm": "" if key.tpm is None else str(key.tpm),
         "concurrency": "" if key.concurrency is None else str(key.concurrency),
         "models": "\n".join(key.models or ()),
+        "model_limits": limits_text(key.model_limits),
         "expires_at": "" if last is None else last.isoformat(),
     }
 

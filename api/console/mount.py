@@ -23,6 +23,7 @@ from api.console.operator.deployments import deployment_routes
 from api.console.operator.organizations import organization_pages
 from api.console.operator.overview import overview_routes
 from api.console.operator.prices import rate_routes
+from api.console.operator.probing import probe_routes
 from api.console.organisation_choice import choice_routes
 from api.console.playground import playground_routes
 from api.console.price_table import price_routes
@@ -64,6 +65,7 @@ def console_router(signing: Signing) -> Router:
             *file_routes(desk),
             *overview_routes(desk),
             *deployment_routes(desk),
+            *probe_routes(desk),
             *rate_routes(desk),
             *organization_pages(desk),
             *dead_letter_routes(desk),

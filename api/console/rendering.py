@@ -122,7 +122,8 @@ def explain(visit: Visit, error: GatewayError) -> str:
         return wording.say(
             visit.lang, "error.rate_limit_exceeded", minutes=max(1, -(-int(error.retry_after_s or 1) // 60))
         )
-    for name in (f"{error.code}_{reason}", f"{error.code}_{error.param}", error.code):
+    field = (error.param or "").partition(".")[0]
+    for name in (f"{error.code}_{reason}", f"{error.code}_{field}", error.code):
         if wording.has(f"error.{name}"):
             return wording.say(visit.lang, f"error.{name}")
     return wording.say(visit.lang, "error.internal_error")

@@ -13,7 +13,7 @@ from litestar.params import FromPath
 from litestar.response import Redirect, Stream
 from sqlalchemy import Connection
 
-from api.console import BASE
+from api.console import BASE, wording
 from api.console.rendering import HEADERS, go, page
 from api.console.visit import Visit, visit_of
 from api.manage.desk import Desk
@@ -46,6 +46,7 @@ def task_routes(desk: Desk) -> list[HTTPRouteHandler]:
             settings=desk.settings,
             task=found,
             state=_state(found),
+            said=_why(visit, found),
             back=back if back.startswith(f"{BASE}/") and "//" not in back and "\\" not in back else BASE,
             section="operator" if back.startswith(f"{BASE}/operator") else "finance",
         )
@@ -115,6 +116,12 @@ def _first(connection: Connection, visit: Visit, found: Task) -> bytes | None:
         looker = Looker(found.org, visit.person.person, visit.address)
         access.note(connection, looker, found.kind, int((found.result or {}).get("rows", 0)))
     return piece
+
+
+def _why(visit: Visit, found: Task) -> str:
+    """Why it failed, in the reader's language where the code says enough, else as billing said it."""
+    told = f"task.error_{found.error_code}"
+    return wording.say(visit.lang, told) if wording.has(told) else found.error or ""
 
 
 def _state(found: Task) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict, cast
 
 import msgspec
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, select, tuple_
 
 from gateway.accounts import limits, model_limits
 from gateway.accounts.change import Change
@@ -141,11 +141,15 @@ def of_person(connection: Connection, who: str) -> Sequence[Organisation]:
     return [_view(row) for row in connection.execute(query).mappings()]
 
 
-def search(connection: Connection, words: str, most: int = 50) -> Sequence[Organisation]:
-    """Open organisations whose name holds ``words``, by name."""
-    query = select(organisation).where(organisation.c.state != "closed").order_by(organisation.c.name).limit(most)
+def search(connection: Connection, words: str, most: int = 50, *, after: str | None = None) -> Sequence[Organisation]:
+    """Open organisations whose name holds ``words``, by name, those after the one with the id ``after``."""
+    o = organisation.c
+    query = select(organisation).where(o.state != "closed").order_by(o.name, o.id).limit(most)
     if words:
-        query = query.where(organisation.c.name.icontains(words, autoescape=True))
+        query = query.where(o.name.icontains(words, autoescape=True))
+    if after is not None:
+        last = select(o.name, o.id).where(o.id == _id(after)).subquery()
+        query = query.where(tuple_(o.name, o.id) > select(last.c.name, last.c.id).scalar_subquery())
     return [_view(row) for row in connection.execute(query).mappings()]
 
 

@@ -31,7 +31,8 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
 
     ``models`` are the permitted candidates in order of preference, each with its ``terms``; ``body`` is the client's
     JSON after the guardrails, byte for byte where they changed nothing. ``routing`` is the client's ``provider``
-    object as JSON, or empty. ``input_bound`` is the upper estimate of input tokens that the hold was made with.
+    object as JSON, or the list of deployments that an operator tests, or empty. ``input_bound`` is the upper estimate of
+    input tokens that the hold was made with.
     ``mask_output`` names the kinds of personal data that are masked in the answer; empty: it is not masked.
     """
 

@@ -33,6 +33,8 @@ from tests.operating import Installation, installed, until
 from tests.provider.server import Provider, running_provider
 
 MODELS = {"openai/gpt-4o": "gpt-4o", "openai/gpt-4o-mini": "gpt-4o-mini"}
+BROWSER = [pytest.mark.browser, pytest.mark.installation, pytest.mark.timeout(600)]
+"""Of every module here. The first test also waits for the installation, which takes minutes on a machine under load."""
 PASSWORD = "correct horse battery"
 _NODE = Path(__file__).parent / "node"
 _numbers = itertools.count(1)

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import pytest
 
-from tests.browser.conftest import Open, Person, Site
+from api.console import documentation
+from api.console.navigation import NAVIGATION, SECTIONS
+from api.console.settings import layout as settings
+from tests.browser.conftest import BROWSER, Open, Person, Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.installation]
+pytestmark = BROWSER
 
 MONTH = "202602"
-PAGES = {
-    "owner": ["", "/models", "/keys", "/finance", "/finance/months/{month}", "/finance/months/{month}/{org}",
-              "/finance/exports", "/finance/payments"],
-    "operator": [
-        "/operator", "/operator/deployments", "/operator/prices", "/operator/organizations",
-        "/operator/organizations/{org}", "/operator/dead-letters", "/finance", "/finance/months/{month}",
-        "/finance/months/{month}/{org}", "/finance/statements", "/finance/checks",
-    ],
-}  # fmt: skip
+OWNERS = [
+    *(entry.path for entry in NAVIGATION if entry.path not in ("/operator", "/settings")),
+    *(f"/settings/{entry.section}" for entry in settings.SECTIONS),
+    *(entry.path for entry in SECTIONS["finance"] if entry.action != "installation.finance"),
+    *(f"/docs/{page}" for page in (*documentation.PAGES, *documentation.REFERENCES)),
+    "/finance/months/{month}", "/finance/months/{month}/{org}", "/keys/{key}/change", "/keys/{key}/rotation",
+    "/keys/{key}/deletion",
+]  # fmt: skip
+OPERATORS = [
+    *(entry.path for entry in (*SECTIONS["operator"], *SECTIONS["finance"])), "/operator/organizations/{org}",
+    "/finance/months/{month}", "/finance/months/{month}/{org}", "/organization",
+]  # fmt: skip
+PAGES = {"owner": OWNERS, "operator": OPERATORS}
+NOBODYS = ("/sign-in", "/password", "/password/forgotten", "/invitation")
+"""Pages of who is not signed in."""
 
 
 @pytest.fixture(scope="module")
 def org(site: Site) -> str:
     """A customer with calls in a month that is over."""
     return site.customer("새봄전자", MONTH)
+
+
+@pytest.fixture(scope="module")
+def key(site: Site, org: str) -> str:
+    """The id of a key of theirs."""
+    return str(site.ask("key", "list", "--org", org)[0]["id"])
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +49,17 @@ def people(site: Site, org: str) -> dict[str, Person]:
 @pytest.mark.parametrize("who", ["owner", "operator"])
 @pytest.mark.parametrize(("lang", "width", "dark"), [("ko", 1440, False), ("en", 390, True)])
 def test_pages_are_accessible_and_fit(
-    opened: Open, people: dict[str, Person], org: str, axe: str, who: str, lang: str, width: int, dark: bool
+    opened: Open, people: dict[str, Person], org: str, key: str, axe: str, who: str, lang: str, width: int, dark: bool
 ) -> None:
     visitor = opened(lang=lang, width=width, dark=dark)
-    visitor.go("/sign-in")
-    issues = visitor.accessibility(axe)
+    issues: list[str] = []
+    for path in NOBODYS:
+        assert visitor.go(path).status == 200, path
+        assert visitor.overflow() <= 0, path
+        issues += visitor.accessibility(axe)
     visitor.sign_in(people[who].email, people[who].password)
     for pattern in PAGES[who]:
-        path = pattern.format(month=MONTH, org=org)
+        path = pattern.format(month=MONTH, org=org, key=key)
         assert visitor.go(path).status == 200, path
         assert visitor.overflow() <= 0, path
         issues += visitor.accessibility(axe)

@@ -8,9 +8,9 @@ from decimal import Decimal
 import openai
 import pytest
 
-from tests.browser.conftest import Open, Site
+from tests.browser.conftest import BROWSER, Open, Site
 
-pytestmark = [pytest.mark.browser, pytest.mark.installation]
+pytestmark = BROWSER
 
 
 def test_sign_in_make_a_key_call_with_it_and_see_the_cost_appear_by_itself(site: Site, opened: Open) -> None:
@@ -24,7 +24,7 @@ def test_sign_in_make_a_key_call_with_it_and_see_the_cost_appear_by_itself(site:
     key = page.input_value("#secret")
     assert key.startswith("sk-br-v1-")
     visitor.go()
-    with openai.OpenAI(base_url=f"{site.root}/api/v1", api_key=key, max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=f"{site.root}/api/v1", api_key=key, max_retries=0, timeout=60) as client:
         answer = client.chat.completions.create(
             model="openai/gpt-4o", messages=[{"role": "user", "content": "안녕 [[mock tokens=20]]"}]
         )

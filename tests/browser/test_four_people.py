@@ -13,12 +13,12 @@ import openai
 import openpyxl
 import pytest
 
-from tests.browser.conftest import Open, Person, Site
+from tests.browser.conftest import BROWSER, Open, Person, Site
 from tests.browser.visitor import Visitor
 from tests.operating import until
 from tests.provider.server import Provider
 
-pytestmark = [pytest.mark.browser, pytest.mark.installation]
+pytestmark = BROWSER
 
 MONTH = "202601"
 """A month that was over before this was written."""
@@ -37,14 +37,14 @@ def issuing(site: Site) -> Site:
 
 
 def client(site: Site, key: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{site.root}/api/v1", api_key=key, max_retries=0, timeout=20)
+    return openai.OpenAI(base_url=f"{site.root}/api/v1", api_key=key, max_retries=0, timeout=60)
 
 
 def status(site: Site, key: str) -> int:
     """The status of a call of the model that is drained below."""
     body = {"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
     return httpx.post(
-        f"{site.root}/api/v1/chat/completions", json=body, headers={"X-API-Key": key}, timeout=20
+        f"{site.root}/api/v1/chat/completions", json=body, headers={"X-API-Key": key}, timeout=60
     ).status_code
 
 
@@ -149,6 +149,15 @@ def test_two_operators_close_a_month(issuing: Site, opened: Open) -> None:
     assert second.page.inner_text(".tag.large") == "입금 완료"
 
 
+def tested(visitor: Visitor) -> None:
+    """A test call reaches the deployment although it is drained; what it costs is said."""
+    visitor.page.get_by_role("button", name="시험 호출").click()
+    visitor.page.get_by_text("정상 응답", exact=True).wait_for()
+    cost = visitor.page.locator("dl.facts > div", has_text="요금").locator("dd").inner_text()
+    assert Decimal(cost.rstrip("원")) > 0
+    visitor.go("/operator/deployments?q=gpt-4o-mini")
+
+
 def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(issuing: Site, opened: Open) -> None:
     operator: Person = issuing.person("박운영", operator=True)
     visitor = opened(operator)
@@ -157,6 +166,7 @@ def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(issuing
     try:
         visitor.page.get_by_role("button", name="비우기").click()
         visitor.page.get_by_text("비움", exact=True).first.wait_for()
+        tested(visitor)
         until(lambda: status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE, "every process knows the new weight")
     finally:
         visitor.go("/operator/deployments?q=gpt-4o-mini")

@@ -28,7 +28,7 @@ class Visitor:
             viewport={"width": width, "height": 900}, locale="ko-KR", timezone_id="Asia/Seoul",
             color_scheme="dark" if dark else "light", java_script_enabled=script, accept_downloads=True,
         )  # fmt: skip
-        self._context.set_default_timeout(30_000)  # a loaded machine; what is there is found at once
+        self._context.set_default_timeout(60_000)  # a loaded machine; what is there is found at once
         self._context.add_cookies([{"name": "wonrouter_lang", "value": lang, "url": f"{root}/console"}])
         if script:
             self._context.add_init_script(_NOTE_VIOLATIONS)

@@ -10,9 +10,10 @@ import pytest
 
 from gateway.catalogue.packaged import builtin
 from gateway.deployments.deployment import Deployment
+from gateway.wire.job import Job, JobTerms
 from workers.providers.base import FailureKind, ProviderFailure
 from workers.providers.openai import OpenAI
-from workers.routing.candidates import Candidate
+from workers.routing.candidates import Candidate, candidates
 from workers.routing.choose import Balance
 from workers.routing.policy import Again, Limits, Others, Plan, Step
 from workers.routing.preferences import Preferences, preferences
@@ -23,6 +24,15 @@ GPT4O = "openai/gpt-4o"
 def candidate(name: str, weight: int = 1, model: str = GPT4O, **changes: Any) -> Candidate:
     made = Deployment(name, model, "openai", "https://host", "upstream", weight=weight)
     return Candidate(msgspec.structs.replace(builtin().models[model], **changes), made, OpenAI())
+
+
+def job_for(routing: bytes) -> Job:
+    """A call of one model, with those wishes."""
+    terms = {GPT4O: JobTerms("p", "r", "1", "1", None, None, None, "1400")}
+    return Job(
+        "org", "key", "bizrouter", "chat", GPT4O, [GPT4O], terms, "v1", False, False, "optimistic", b"{}", 1,
+        routing=routing,
+    )  # fmt: skip
 
 
 def failure(kind: FailureKind, retry_after_s: float | None = None, status: int = 0) -> ProviderFailure:
@@ -177,3 +187,13 @@ def test_preferences_of_the_client_decide_who_may_serve_and_who_comes_first() ->
     assert (ordered.permits(host), ordered.rank(host)) == (True, 1)
     assert preferences(b'{"order":["google"]}').rank(host) == 1
     assert not preferences(b'{"order":["google"],"allow_fallbacks":false}').permits(host)
+
+
+def test_a_test_call_names_its_deployments_and_reaches_drained_ones() -> None:
+    wishes = preferences(b'["Seoul-1"]')
+    assert wishes.permits(candidate("seoul-1", 0).deployment) and not wishes.permits(candidate("seoul-2").deployment)
+    model, drained = builtin().models[GPT4O], candidate("seoul-1", 0).deployment
+    job = job_for(routing=b'["seoul-1"]')
+    assert [c.deployment for group in candidates(job, {GPT4O: model}, {GPT4O: [drained]}) for c in group] == [drained]
+    for said in (b"", b'{"only": ["seoul-1"], "drained": true}'):
+        assert candidates(job_for(routing=said), {GPT4O: model}, {GPT4O: [drained]}) == []

@@ -41,7 +41,7 @@ def candidates(
         permitted = [
             Candidate(model, deployment, speaker)
             for deployment in deployments.get(model_id, ())
-            if deployment.weight > 0
+            if (deployment.weight > 0 or wishes.drained)
             and wishes.permits(deployment)
             and (deployment.domestic or not job.domestic_only)
             and (deployment.no_training or not job.no_training)

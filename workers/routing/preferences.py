@@ -2,6 +2,9 @@
 
 `order` and `only` and `ignore` name providers (`openai`) or single deployments. `allow_fallbacks: false` with an `order`
 keeps the call to the hosts of that order. `max_price` is about models and decided at admission.
+
+A list in its place names the deployments of an operator's test call: these and no others, drained ones too. No client can
+send it, since admission takes an object only.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ class Preferences(msgspec.Struct, frozen=True):
     only: frozenset[str] | None = None
     ignore: frozenset[str] = frozenset()
     allow_fallbacks: bool = True
+    drained: bool = False
+    """Whether deployments without weight serve it, too."""
 
     def permits(self, deployment: Deployment) -> bool:
         """Whether the deployment may serve the call."""
@@ -42,7 +47,10 @@ def preferences(raw: bytes) -> Preferences:
     """From the job's `routing`, which admission has checked; empty where the client said nothing."""
     if not raw:
         return ANY
-    said: dict[str, Any] = msgspec.json.decode(raw)
+    told: Any = msgspec.json.decode(raw)
+    if isinstance(told, list):
+        return Preferences(only=frozenset(_names(cast("list[object]", told))), drained=True)
+    said: dict[str, Any] = told
     only = said.get("only")
     return Preferences(
         tuple(_names(said.get("order"))),

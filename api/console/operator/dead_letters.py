@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import msgspec
@@ -14,10 +15,11 @@ from api.console.rendering import page
 from api.console.tasks import ask
 from api.console.visit import form, visit_of
 from api.manage.desk import Desk
-from gateway.errors import NotFound
+from gateway.errors import InvalidRequest, NotFound
 from gateway.wire import keys
 
 SHOWN = 100
+"""Of one page."""
 PLACE = f"{BASE}/operator/dead-letters"
 
 
@@ -34,22 +36,25 @@ class Letter(msgspec.Struct, frozen=True):
 def dead_letter_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
 
-    async def letters(start: str = "-", end: str = "+") -> list[Letter]:
-        found = await desk.parts.redis.execute_command("XRANGE", keys.DEAD, start, end, "COUNT", SHOWN)
+    async def letters(start: str, end: str = "+", most: int = 1) -> list[Letter]:
+        found = await desk.parts.redis.execute_command("XRANGE", keys.DEAD, start, end, "COUNT", most)
         return [_letter(entry, fields) for entry, fields in found]
 
     @get("/operator/dead-letters", action="installation.finance", installation=True)
     async def dead_letters_page(request: Request[Any, Any, Any]) -> Response[bytes]:
+        after = visit_of(request).query.get("after", "")
+        if after and not _is_entry(after):
+            raise InvalidRequest("That page address is wrong.", param="after")
+        found = await letters(f"({after}" if after else "-", most=SHOWN + 1)
         count = int(await desk.parts.redis.execute_command("XLEN", keys.DEAD))
         return page(
-            request, "operator_dead_letters.html", settings=desk.settings, section="operator", letters=await letters(),
-            count=count,
+            request, "operator_dead_letters.html", settings=desk.settings, section="operator", letters=found[:SHOWN],
+            count=count, next=found[SHOWN - 1].entry if len(found) > SHOWN else None, first=not after,
         )  # fmt: skip
 
     @get("/operator/dead-letters/{entry:str}", action="installation.finance", installation=True)
     async def dead_letter_page(request: Request[Any, Any, Any], entry: FromPath[str]) -> Response[bytes]:
-        number = entry.replace("-", "", 1)
-        found = await letters(entry, entry) if number.isascii() and number.isdecimal() else []
+        found = await letters(entry, entry) if _is_entry(entry) else []
         if not found:
             raise NotFound()
         return page(
@@ -69,6 +74,11 @@ def dead_letter_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return cast("Response[Any]", await ask(desk, visit, "dead_letters.discard", given, back=PLACE))
 
     return [dead_letters_page, dead_letter_page, replay, discard]
+
+
+def _is_entry(text: str) -> bool:
+    """Whether it is the id of a stream's entry: ``milliseconds-number``."""
+    return re.fullmatch(r"[0-9]{1,16}-[0-9]{1,16}", text) is not None
 
 
 def _letter(entry: bytes, fields: dict[bytes, bytes]) -> Letter:

@@ -12,9 +12,11 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from api.console import BASE
+from api.console.forms import number
 from api.console.rendering import explain, go, page
 from api.console.visit import form, visit_of
 from api.manage.desk import Desk
+from api.manage.pages import id_place, paged
 from api.manage.shapes import won_in
 from gateway.accounts import organisations, topups
 from gateway.accounts.change import Change
@@ -31,7 +33,7 @@ CHOICES = {
     "policy": ("optimistic", "strict"),
     "state": ("active", "suspended"),
 }
-NUMBERS = ("rpm", "concurrency")
+NUMBERS = ("rpm", "tpm", "concurrency")
 METHODS = ("transfer", "card", "promotion")
 
 
@@ -43,10 +45,12 @@ def organization_pages(desk: Desk) -> list[HTTPRouteHandler]:
     ) -> Response[bytes]:
         visit = visit_of(request)
         words = visit.query.get("q", "").strip()[:100]
-        found = await desk.read(lambda connection: organisations.search(connection, words, ROWS + 1))
+        start = id_place(visit.query.get("after"))
+        found = await desk.read(lambda connection: organisations.search(connection, words, ROWS + 1, after=start))
+        shown = paged(list(found), ROWS, lambda each: each.id)
         return page(
-            request, "operator_organizations.html", settings=desk.settings, section="operator", rows=found[:ROWS],
-            more=len(found) > ROWS, words=words, typed=typed or {}, choices=CHOICES,
+            request, "operator_organizations.html", settings=desk.settings, section="operator", rows=shown.data,
+            next=shown.next, first=start is None, words=words, typed=typed or {}, choices=CHOICES,
             problem="" if error is None else explain(visit, error), status=200 if error is None else error.status,
         )  # fmt: skip
 
@@ -79,7 +83,7 @@ def _one_organization(desk: Desk) -> list[HTTPRouteHandler]:
 
         found, bought = await desk.read(work)
         limit = found.month_limit_won
-        values = {name: str(getattr(found, name) or "") for name in ("name", *CHOICES, *NUMBERS)}
+        values = {name: _plain(getattr(found, name)) for name in ("name", *CHOICES, *NUMBERS)}
         values["month_limit_krw"] = "" if limit is None else won_text(limit)
         return page(
             request, "operator_organization.html", settings=desk.settings, section="operator", found=found,
@@ -122,15 +126,16 @@ def _one_organization(desk: Desk) -> list[HTTPRouteHandler]:
     return [organization_page, change_terms, top_up]
 
 
+def _plain(value: str | int | None) -> str:
+    return "" if value is None else str(value)
+
+
 def _terms(typed: dict[str, str]) -> Terms:
     """Everything of the form; an empty field sets no limit. Raises ``InvalidRequest``."""
     values: dict[str, Any] = {name: typed[name] for name in ("name", *CHOICES) if name in typed}
     limit = typed.get("month_limit_krw", "").replace(",", "")
     values["month_limit_won"] = won_in(limit, "month_limit_krw") if limit else None
     for name in NUMBERS:
-        text = typed.get(name, "").replace(",", "")
-        if text and not (text.isascii() and text.isdecimal() and len(text) < 10):
-            raise InvalidRequest("Not a whole number.", param=name)
-        values[name] = int(text) if text else None
+        values[name] = number(typed.get(name, ""), name)
     assert values["month_limit_won"] is None or isinstance(values["month_limit_won"], Decimal)
     return cast("Terms", values)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from sqlalchemy import Connection
 
+from api.console import figures
+from api.console.forms import limits_text
 from api.console.settings.layout import settings_page
 from api.console.visit import visit_of
+from api.console.wording import Lang, has, say
 from api.manage.desk import Desk
 from api.manage.pages import number_place, paged
 from gateway.accounts import audit, people
@@ -43,27 +48,56 @@ def audit_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
         def work(connection: Connection) -> tuple[Sequence[Entry], dict[str, str]]:
             found = audit.page(connection, visit.org, before=start, most=ENTRIES + 1, action=action)
-            ids = {entry.actor for entry in found} | {entry.subject for entry in found}
-            return found, people.names(connection, visit.org, [name for name in ids if _is_id(name)])
+            ids = {text for entry in found for text in (entry.actor, entry.subject, entry.details.get("handed_to"))}
+            return found, people.names(connection, visit.org, [name for name in ids if name and _is_id(name)])
 
         found, names = await desk.read(work)
         shown = paged(found, ENTRIES, lambda entry: str(entry.id))
         return settings_page(
             request, desk, "audit", entries=shown.data, next=shown.next, first=start is None, names=names,
-            actions=ACTIONS, wanted=action or "", told=told,
+            actions=ACTIONS, wanted=action or "",
+            told=functools.partial(told, visit.lang, names),
         )  # fmt: skip
 
     return [audit_page]
 
 
-def told(entry: Entry) -> list[tuple[str, str]]:
-    """An entry's details as a person can read them."""
-    plain = [(name, _value(value)) for name, value in entry.details.items() if not name.endswith("_was")]
+def told(lang: Lang, names: Mapping[str, str], entry: Entry) -> list[tuple[str, str]]:
+    """An entry's details as a person reads them: what was set, and where known what it was before.
+
+    ``names``: of people, by id. What has no text of its own is shown as it is stored.
+    """
+    plain: list[tuple[str, str]] = []
+    for name, value in entry.details.items():
+        if name.endswith("_was"):
+            continue
+        now = _value(lang, names, name, value)
+        if f"{name}_was" in entry.details:
+            before = _value(lang, names, name, entry.details[f"{name}_was"])
+            if before == now:
+                continue  # sent with the form, and as it was
+            now = f"{before} → {now}"
+        label = f"detail.{name}"
+        plain.append((say(lang, label) if has(label) else name, now))
     return plain[:HIDDEN]
 
 
-def _value(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+def _value(lang: Lang, names: Mapping[str, str], name: str, value: Any) -> str:
+    if value is None or value in ({}, []):
+        return say(lang, "detail.none")
+    if name.endswith("_won") and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", str(value)):
+        return figures.won(lang, str(value))
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in cast("list[Any]", value))
+    if name == "model_limits" and isinstance(value, dict):
+        return limits_text(cast("dict[str, dict[str, int]]", value)).replace("\n", "; ")
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
+    text = msgspec.json.encode(value).decode() if isinstance(value, bool) else str(value)
+    chosen = f"detail.value_{text}"
+    if name != "name" and has(chosen):
+        return say(lang, chosen)
+    return names.get(text, figures.grouped(value) if type(value) is int else text)
 
 
 def _is_id(text: str) -> bool:

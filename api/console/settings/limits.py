@@ -7,7 +7,7 @@ from typing import Any, cast
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from api.console.forms import number
+from api.console.forms import limits_by_model, limits_text, number
 from api.console.settings.layout import back, settings_page
 from api.console.visit import form, visit_of
 from api.manage.desk import Desk
@@ -18,7 +18,7 @@ from gateway.accounts.organisations import Terms
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.money import won_text
 
-FIELDS = ("month_limit_krw", "rpm", "concurrency")
+FIELDS = ("month_limit_krw", "rpm", "tpm", "concurrency", "model_limits")
 
 
 def limit_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -32,7 +32,9 @@ def limit_routes(desk: Desk) -> list[HTTPRouteHandler]:
         stored = {
             "month_limit_krw": "" if org.month_limit_won is None else won_text(org.month_limit_won),
             "rpm": "" if org.rpm is None else str(org.rpm),
+            "tpm": "" if org.tpm is None else str(org.tpm),
             "concurrency": "" if org.concurrency is None else str(org.concurrency),
+            "model_limits": limits_text(org.model_limits),
         }
         values = stored if typed is None else {name: typed.get(name, stored[name]) for name in FIELDS}
         line = "organization.terms" if org.billing == "postpaid" else "organization.limits"
@@ -51,7 +53,8 @@ def limit_routes(desk: Desk) -> list[HTTPRouteHandler]:
         visit, fields = visit_of(request), await form(request)
 
         def work(change: Change) -> None:
-            terms: dict[str, Any] = {name: number(fields.get(name, ""), name) for name in ("rpm", "concurrency")}
+            terms: dict[str, Any] = {name: number(fields.get(name, ""), name) for name in ("rpm", "tpm", "concurrency")}
+            terms["model_limits"] = limits_by_model(fields.get("model_limits", ""))
             if "month_limit_krw" in fields:
                 known = organisations.get(change.connection, visit.org)
                 if known.billing == "postpaid":  # what it was granted, not what it chose

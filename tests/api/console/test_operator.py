@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
+from api.console import wording
+from api.console.operator import dead_letters, organizations, probing
+from gateway.accounts import own_calls
+from gateway.accounts.change import changing
+from gateway.catalogue.packaged import builtin
+from gateway.wire import keys
+from gateway.wire.frame import Final
 from tests.api.console.conftest import Browser, used
 from tests.api.manage.conftest import Office
 
@@ -195,3 +204,81 @@ async def test_an_open_page_asks_cheaply_and_its_renewals_are_one_line_in_the_ac
     with office.engine.connect() as connection:
         count = connection.execute(text("SELECT count(*) FROM access_log WHERE actor = :who"), {"who": owner.id})
         assert count.scalar_one() == 1
+
+
+async def test_organisations_and_dead_letters_come_a_page_at_a_time(
+    office: Office, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(organizations, "ROWS", 2)
+    monkeypatch.setattr(dead_letters, "SHOWN", 2)
+    await browser.sign_in(office.someone(office.organisation("쪽 바깥"), "operator", key=False))
+    for name in ("쪽 다", "쪽 가", "쪽 나"):
+        office.organisation(name)
+    entries = [f"{number}-0" for number in (1, 2, 3)]
+    for entry in entries:
+        office.redis.execute_command("XADD", keys.DEAD, entry, "job", "j", "org", "o", "micro", "1", "why", "because")
+    first = (await browser.get("/console/operator/organizations", q="쪽")).text
+    names = re.compile(r"<b>(쪽 \S+)</b>")
+    assert names.findall(first) == ["쪽 가", "쪽 나"]
+    second = (await browser.get(_next_page(first))).text
+    assert names.findall(second) == ["쪽 다", "쪽 바깥"] and NEXT.search(second) is None
+    first = (await browser.get("/console/operator/dead-letters")).text
+    assert f'<td data-label="번호">{entries[1]}</td>' in first and entries[2] not in first
+    second = (await browser.get(_next_page(first))).text
+    assert f">{entries[2]}</td>" in second and f">{entries[1]}</td>" not in second
+    assert (await browser.get("/console/operator/dead-letters", after="-")).status_code == 400
+
+
+NEXT = re.compile(r'class="button second" href="([^"]*after=[^"]*)"')
+
+
+def _next_page(page: str) -> str:
+    found = NEXT.search(page)
+    assert found is not None, page
+    return found[1].replace("&amp;", "&")
+
+
+async def test_why_a_task_failed_is_said_in_the_readers_language(office: Office, browser: Browser) -> None:
+    await browser.sign_in(office.someone(office.organisation(), "operator", key=False))
+    asked = await browser.post("/console/finance/checks", {}, page="/console/operator")
+    with office.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE task SET state = 'failed', finished_at = now(), error = 'Your role.', "
+                "error_code = 'permission_denied' WHERE finished_at IS NULL"
+            )
+        )
+    page = (await browser.get(asked.headers["location"])).text
+    assert wording.say("ko", "task.error_permission_denied") in page and "Your role." not in page
+    with office.engine.begin() as connection:
+        connection.execute(text("UPDATE task SET error_code = 'refused', error = 'nothing has changed'"))
+    assert "nothing has changed" in (await browser.get(asked.headers["location"])).text
+
+
+def test_a_test_call_is_small_and_goes_to_the_one_deployment() -> None:
+    model = builtin().models["openai/gpt-4o"]
+    call = probing.ping(model, "gpt-4o-seoul")
+    body = msgspec.json.decode(call.body)
+    assert body["max_tokens"] == call.cap == 16 and body["messages"] == [{"role": "user", "content": "ping"}]
+    assert call.models == [model] and msgspec.json.decode(call.routing) == ["gpt-4o-seoul"]
+
+
+def test_what_a_test_call_brought_is_read_from_its_answer() -> None:
+    good = b'{"choices": [{"message": {"content": "pong"}}], "usage": {"cost_krw": "0.0321"}}'
+    read = probing.read(Final(200, good), 120)
+    assert (read.status, read.said, read.cost, read.took_ms) == (200, "pong", Decimal("0.0321"), 120)
+    bad = probing.read(Final(502, b'{"error": {"code": "provider_unavailable", "message": "gone"}}'), 9)
+    assert (bad.status, bad.said, bad.code, bad.cost) == (502, "gone", "provider_unavailable", None)
+    assert probing.read(Final(500, b"<html>"), 1).said == "<html>"
+
+
+async def test_the_installations_own_organisation_is_made_once_with_credit_of_its_own(office: Office) -> None:
+    operator = office.someone(office.organisation(), "operator", key=False)
+    found: list[tuple[bytes, bool]] = []
+    for _ in range(2):
+        with changing(office.engine, office.redis, operator.id) as change:
+            found.append(own_calls.ensure(change, operator.id))
+    assert found[0][0] == found[1][0] and [new for _, new in found][1] is False
+    with office.engine.connect() as connection:
+        query = text("SELECT method, amount_won FROM topup_request WHERE org = :own")
+        assert connection.execute(query, {"own": own_calls.OWN}).all() == [("promotion", own_calls.CREDIT_WON)]

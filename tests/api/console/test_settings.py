@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -170,6 +171,41 @@ async def test_the_audit_log_names_people_and_can_be_filtered(office: Office, br
     assert wording.say("ko", "change.key_create") in page.text and "김하나" in page.text
     rows = (await browser.get(f"{PLACE}/audit", action="key.create")).text.split("<tbody>")[1].split("</tbody>")[0]
     assert wording.say("ko", "change.key_create") in rows and wording.say("ko", "change.session_begin") not in rows
+
+
+async def test_the_audit_log_tells_what_was_before_and_after_in_words(office: Office, browser: Browser) -> None:
+    who = office.someone(office.organisation())
+    await browser.sign_in(who)
+    for limit in ("1000", "250000"):
+        fields = {"month_limit_krw": limit, "tpm": "90,000", "model_limits": "openai/gpt-4o: rpm=5, tpm=1000"}
+        done = await browser.post(f"{PLACE}/limits", fields, page=f"{PLACE}/limits")
+        assert done.status_code == 303, done.text
+    said = re.sub(r"<[^>]+>|\s+", " ", (await browser.get(f"{PLACE}/audit", action="org.set")).text)
+    for words in ("1,000원 → 250,000원", "없음 → 90,000", "모델별 한도"):
+        assert words in re.sub(r" +", " ", said)
+
+
+async def test_limits_by_model_and_tokens_are_set_shown_and_taken_away(office: Office, browser: Browser) -> None:
+    who = office.someone(office.organisation())
+    await browser.sign_in(who)
+    page = f"{PLACE}/limits"
+
+    def stored() -> tuple[Any, Any]:
+        query = text("SELECT tpm, model_limits FROM organisation WHERE id = :id")
+        with office.engine.connect() as connection:
+            return tuple(connection.execute(query, {"id": who.org}).one())  # type: ignore[return-value]
+
+    typed = "openai/gpt-4o: rpm=5, tpm=1000\ngpt-4o-mini: concurrency=2"
+    assert (await browser.post(page, {"tpm": "90,000", "model_limits": typed}, page=page)).status_code == 303
+    by_model = {"openai/gpt-4o": {"rpm": 5, "tpm": 1000}, "openai/gpt-4o-mini": {"concurrency": 2}}
+    assert stored() == (90_000, by_model)
+    assert "openai/gpt-4o: rpm=5, tpm=1000\nopenai/gpt-4o-mini: concurrency=2" in (await browser.get(page)).text
+    for wrong in ("openai/gpt-4o", "nobody/nothing: rpm=5", "openai/gpt-4o: rpm=-1", "openai/gpt-4o: speed=1"):
+        answer = await browser.post(page, {"tpm": "90000", "model_limits": wrong}, page=page)
+        assert answer.status_code == 400 and wording.say("ko", "error.invalid_request_model_limits") in answer.text
+        assert wrong in answer.text and stored() == (90_000, by_model)
+    assert (await browser.post(page, {"tpm": "", "model_limits": ""}, page=page)).status_code == 303
+    assert stored() == (None, {})
 
 
 async def test_a_person_changes_their_password(office: Office, browser: Browser) -> None:

@@ -47,6 +47,7 @@ MADE_UP = {
     *(f"keys.{name}" for name in ("active", "deactivated", "deleted", "bizrouter", "krouter")),
     *(f"playground.{name}" for name in ("curl", "python", "javascript")),
     *(f"role.{name}" for name in ("owner", "member", "finance", "operator")),
+    *(name for name in wording.texts()[wording.DEFAULT] if name.startswith("detail.")), "task.error_",
     *(f"keys.grace_{seconds}" for seconds in (0, 3600, 86400, 604800)),
 }  # fmt: skip
 
