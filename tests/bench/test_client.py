@@ -45,7 +45,7 @@ def test_short_answers_and_refusals_are_errors(client: LoadClient, mock: Provide
 def test_an_open_loop_starts_by_the_clock_and_counts_what_it_could_not_start(
     client: LoadClient, mock: Provider
 ) -> None:
-    result = _run(client, mock, rate=500.0, count=20)
+    result = _run(client, mock, rate=500.0, count=20, concurrency=20)  # a caller for each: none is ever busy
     assert (result.requests, result.errors) == (20, {})
     crowded = _run(client, mock, rate=500.0, count=20, concurrency=1, behaviour="tokens=16 first=200ms")
     assert crowded.requests + crowded.errors["all callers busy"] == 20

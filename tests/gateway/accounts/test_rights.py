@@ -25,6 +25,7 @@ key.read                   a o - a
 key.write                  a o - a
 member.read                a - - a
 member.write               a - - a
+model.call                 o o - o
 usage.read                 a o a a
 credit.read                a a a a
 topup.read                 a - a a
