@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--quick] [--json FILE] [--streams N] [--only WORD]`"""
+"""`python -m tests.bench [--quick] [--json FILE] [--streams N] [--backlog N] [--only WORD]`"""
 
 import argparse
 import contextlib
@@ -65,6 +65,10 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
             streams = bench.open_streams(options.streams)
             print("\n".join(f"{name:12} {value}" for name, value in streams.items()))
             return {"open_streams": streams}
+        if options.backlog:
+            backlog = bench.backlog(options.backlog)
+            print("\n".join(f"{name:16} {value}" for name, value in backlog.items()))
+            return {"backlog": backlog}
         idle = bench.idle_cpu_ms_per_s()
         rounds = 1 if options.quick else 2
         measured: list[Figures] = []
@@ -89,6 +93,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the time, fewer scenarios")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--streams", type=int, default=0, help="instead: open this many slow streams, report memory")
+    parser.add_argument("--backlog", type=int, default=0, help="instead: let this many usage events gather and drain")
     parser.add_argument("--only", default="", help="only scenarios whose name holds this word")
     parser.add_argument("--api", type=int, default=1, help="api processes")
     parser.add_argument("--workers", type=int, default=1, help="worker processes")

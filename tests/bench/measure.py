@@ -4,6 +4,8 @@ The host's speed varies by more than half within minutes, so only what was measu
 and through the gateway alternate, in one client process.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,15 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
 import msgspec
+import psycopg
 import redis
 
 from tests.bench.client import Result, Slice
 from tests.bench.processes import cpu_ms, rss_kb
+from tests.bench.settlement import fill
 from tests.operating import UPSTREAM_KEY, Installation, until
 
 ROLES = ("api", "worker", "billing", "redis", "postgres")
 _USAGE_STREAM = "wr:usage"
 _SETTLE_SECONDS = 20.0
+BACKLOG_RATE = 30.0
+"""Requests a second beside a backlog: a third of what the slowest of our machines answers."""
+BACKLOG_REST = 200
+"""Events that the requests themselves leave in the stream."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -154,6 +162,41 @@ class Bench:
         assert result
         grown = {f"{role}_kb": round((peak[role] - before[role]) / count, 1) for role in ROLES}
         return {"streams": result.requests, "errors": result.errors, **grown}
+
+    def backlog(self, events: int) -> dict[str, float | dict[str, int]]:
+        """What callers notice of a backlog: usage gathers while billing stands still, then drains while they go on.
+
+        Milliseconds of a JSON call, thirty started a second: before, and while the events are booked.
+        """
+        asking = Slice(
+            self._gateway.root + "/api/v1", self._key, concurrency=256, count=100_000, seconds=3.0, rate=BACKLOG_RATE
+        )
+        self._client.run(asking)
+        calm = self._client.run(asking)
+        self._settled()
+        with psycopg.connect(str(self._gateway.up["database_url"])) as connection:
+            callers = [
+                (str(org), str(key)) for org, key in connection.execute("SELECT org, id FROM api_key").fetchall()
+            ]
+        for pid in self._pids["billing"]:
+            os.kill(pid, signal.SIGSTOP)
+        fill(self._redis, callers, events)
+        during, began = Result(), time.perf_counter()
+        for pid in self._pids["billing"]:
+            os.kill(pid, signal.SIGCONT)
+        while int(self._redis.xlen(_USAGE_STREAM)) > BACKLOG_REST:  # pyright: ignore[reportArgumentType]
+            _add(during, self._client.run(asking))
+        seconds = time.perf_counter() - began
+        return {
+            "events": events,
+            "drained_per_s": round(events / seconds),
+            "calm_p50_ms": quantile(calm.latency_ms, 0.5),
+            "calm_p99_ms": quantile(calm.latency_ms, 0.99),
+            "during_p50_ms": quantile(during.latency_ms, 0.5),
+            "during_p99_ms": quantile(during.latency_ms, 0.99),
+            "requests_during": during.requests,
+            "errors_during": during.errors,
+        }
 
     def memory(self) -> dict[str, int]:
         """Resident kilobytes by role."""
