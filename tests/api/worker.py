@@ -120,6 +120,8 @@ class PlayedWorker:
         if org is None:
             return ""  # whoever came before has taken all of them
         job: Any = await self.redis.lpop(keys.ready(org.decode()))
+        if job is None:
+            return ""  # these steps are not one, as the script's are: another came between
         if await self.redis.llen(keys.ready(org.decode())):
             await self.redis.rpush(keys.READY, org)
         await self.redis.decr(keys.WAITING)

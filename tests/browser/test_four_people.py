@@ -149,9 +149,9 @@ def test_two_operators_close_a_month(issuing: Site, opened: Open) -> None:
     assert second.page.inner_text(".tag.large") == "입금 완료"
 
 
-def tested(visitor: Visitor) -> None:
+def try_it(visitor: Visitor) -> None:
     """A test call reaches the deployment although it is drained; what it costs is said."""
-    visitor.page.get_by_role("button", name="시험 호출").click()
+    visitor.page.get_by_role("button", name="시험 호출").first.click()
     visitor.page.get_by_text("정상 응답", exact=True).wait_for()
     cost = visitor.page.locator("dl.facts > div", has_text="요금").locator("dd").inner_text()
     assert Decimal(cost.rstrip("원")) > 0
@@ -166,7 +166,7 @@ def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(issuing
     try:
         visitor.page.get_by_role("button", name="비우기").click()
         visitor.page.get_by_text("비움", exact=True).first.wait_for()
-        tested(visitor)
+        try_it(visitor)
         until(lambda: status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE, "every process knows the new weight")
     finally:
         visitor.go("/operator/deployments?q=gpt-4o-mini")

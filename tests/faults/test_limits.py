@@ -122,7 +122,7 @@ def test_a_key_tells_its_last_use_and_stops_everywhere_within_a_second(scene: Sc
 
 def test_a_limit_that_runs_out_is_told_to_the_webhook_once(scene: Scene, receiver: Receiver) -> None:
     installation = scene.installation
-    key = installation.ask("key", "create", "--org", scene.organisation, "--name", "small", "--limit-krw", "1")
+    key = installation.ask("key", "create", "--org", scene.organisation, "--name", "small", "--limit-krw", "5")
     made = installation.ask("alerts", "set", scene.organisation, "--webhook", receiver.url, "--no-mail-people")
 
     def call() -> int:

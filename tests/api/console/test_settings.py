@@ -195,7 +195,7 @@ async def test_limits_by_model_and_tokens_are_set_shown_and_taken_away(office: O
         with office.engine.connect() as connection:
             return tuple(connection.execute(query, {"id": who.org}).one())  # type: ignore[return-value]
 
-    typed = "openai/gpt-4o: rpm=5, tpm=1000\ngpt-4o-mini: concurrency=2"
+    typed = "openai/gpt-4o: rpm=5, tpm=1000\nkr/gpt4o-mini: concurrency=2"
     assert (await browser.post(page, {"tpm": "90,000", "model_limits": typed}, page=page)).status_code == 303
     by_model = {"openai/gpt-4o": {"rpm": 5, "tpm": 1000}, "openai/gpt-4o-mini": {"concurrency": 2}}
     assert stored() == (90_000, by_model)

@@ -78,7 +78,7 @@ async def test_retention_is_shown_to_all_and_set_by_the_operator(office: Office)
     operator = office.someone(owner.org, "operator", key=False)
     listed = {each["name"]: each for each in (await office.call(owner, "GET", "/privacy/retention")).json()["data"]}
     assert (listed["access_log"]["days"], listed["access_log"]["least"]) == (1095, 730)
-    assert listed["usage"]["days"] is None and listed["usage"]["fixed"]
+    assert (listed["usage"]["days"], listed["usage"]["least"]) == (3653, 1827)
     body = {"name": "access_log", "days": 800}
     assert (await office.call(owner, "PUT", "/privacy/retention", body)).status_code == 403
     visit = await office.sign_in(operator, organization=owner.org)
