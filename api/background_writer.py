@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 
 import structlog
 
 log = structlog.get_logger()
 
 
-class BackgroundWriter:
+class BackgroundWriter(ABC):
     """Writes in turns until it is closed. A subclass says what: ``flush``; and may say when: ``pause``.
 
     Args:
@@ -21,9 +22,9 @@ class BackgroundWriter:
         self._pause_s = pause_s
         self._task: asyncio.Task[None] | None = None
 
+    @abstractmethod
     async def flush(self) -> None:
         """Writes what was noted, and keeps what could not be written."""
-        raise NotImplementedError
 
     async def pause(self) -> None:
         """Waits for the next turn."""

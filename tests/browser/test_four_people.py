@@ -168,6 +168,7 @@ def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(issuing
         visitor.page.get_by_text("비움", exact=True).first.wait_for()
         try_it(visitor)
         until(lambda: status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE, "every process knows the new weight")
+        assert status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE
     finally:
         visitor.go("/operator/deployments?q=gpt-4o-mini")
         visitor.page.get_by_role("button", name="원래 값").click()

@@ -51,10 +51,12 @@ def test_what_is_sent_to_openai_is_a_request_of_its_sdk(model: str, stream: bool
 @pytest.mark.parametrize("does", ["tokens=4 cached=2 reasoning=1", "tool=weather", "tokens=0", "tokens=2 usage=0"])
 def test_what_the_mock_answers_is_an_answer_of_the_sdk(does: str) -> None:
     body = plan(call("openai/gpt-4o", stream=False, tools=[TOOL]), does).body
-    ChatCompletion.model_validate_json(body, strict=True)
-    for event in raw(plan(call("openai/gpt-4o", tools=[TOOL]), does)).decode().split("\n\n"):
-        if event.startswith("data: {"):
-            ChatCompletionChunk.model_validate_json(event.removeprefix("data: "), strict=True)
+    whole = ChatCompletion.model_validate_json(body, strict=True)
+    *events, done, rest = raw(plan(call("openai/gpt-4o", tools=[TOOL]), does)).decode().split("\n\n")
+    assert (done, rest) == ("data: [DONE]", "")
+    chunks = [ChatCompletionChunk.model_validate_json(event.removeprefix("data: "), strict=True) for event in events]
+    ends = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+    assert ends == [whole.choices[0].finish_reason]
 
 
 @pytest.mark.parametrize("does", ["tokens=4", "tool=weather"])
