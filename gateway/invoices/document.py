@@ -30,12 +30,15 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A labelled value. `strong` is the line that the reader looks for."""
+    """A labelled value. `strong` is the line that the reader looks for; `half` shares its line with the next one that
+    is a half; `seal` leaves a place for the company's seal (인) behind it."""
 
     ko: str
     en: str
     value: str
     strong: bool = False
+    half: bool = False
+    seal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,16 @@ class Block:
     ko: str
     en: str
     fields: tuple[Field, ...]
+
+    @property
+    def lines(self) -> list[tuple[Field, ...]]:
+        """The fields line by line: one alone, or two halves beside each other."""
+        lines, left = list[tuple[Field, ...]](), self.fields
+        while left:
+            size = 2 if len(left) > 1 and left[0].half and left[1].half else 1
+            lines.append(left[:size])
+            left = left[size:]
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +71,34 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table of the document. `foot` rows are sums; the headings are repeated on every page."""
+    """A table of the document. `foot` rows are sums; the headings are repeated on every page. Two `narrow` ones that
+    follow each other stand side by side."""
 
     ko: str
     en: str
     headings: tuple[Heading, ...]
     rows: tuple[tuple[str, ...], ...]
     foot: tuple[tuple[str, ...], ...] = ()
+    narrow: bool = False
+
+
+SIDE_BY_SIDE = 14
+"""Narrow tables with more rows are drawn one below the other."""
+
+
+def pairs(sections: Sequence[Section]) -> list[tuple[Section, ...]]:
+    """The sections in their order: one alone, or two that stand side by side."""
+    found, left = list[tuple[Section, ...]](), tuple(sections)
+    while left:
+        size = 2 if [one.narrow and len(one.rows) <= SIDE_BY_SIDE for one in left[:2]] == [True, True] else 1
+        found.append(left[:size])
+        left = left[size:]
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """Everything that is printed, in its order."""
+    """Everything that is printed, in its order. `attached` tables are long: they follow whatever needs to be signed."""
 
     ko: str
     en: str
@@ -84,6 +113,7 @@ class Document:
     payment: Block
     sections: tuple[Section, ...]
     notes: tuple[str, ...]
+    attached: tuple[Section, ...]
 
 
 def document(invoice: Invoice) -> Document:
@@ -102,7 +132,7 @@ def document(invoice: Invoice) -> Document:
         mark="초안 DRAFT" if invoice.state in ("draft", "reviewed") else "",
         running=f"{ko} {number} · {printable(invoice.customer.name)} · {_month_text(invoice.month)}",
         facts=_facts(invoice, number),
-        supplier=_party("공급자", "Supplier", invoice.supplier),
+        supplier=_party("공급자", "Supplier", invoice.supplier, seal=True),
         customer=_party("공급받는자", "Customer", invoice.customer),
         headline=Field(*label, f"₩{figures(shown)}", strong=True),
         words=won_in_words(shown),
@@ -110,6 +140,7 @@ def document(invoice: Invoice) -> Document:
         payment=_payment(invoice),
         sections=_sections(invoice),
         notes=_notes(invoice),
+        attached=_attached(invoice),
     )
 
 
@@ -122,25 +153,25 @@ def _facts(invoice: Invoice, number: str) -> tuple[Field, ...]:
         Field("문서번호", "Number", number),
         Field("작성일자", "Date", korean_date(invoice.written)),
         Field("발행일자", "Issued", korean_date(invoice.issued)),
-        Field("이용기간", "Period", f"{first_of(invoice.month)} ~ {last_of(invoice.month)}"),
+        Field("이용기간", "Period", f"{first_of(invoice.month)} ~ {last_of(invoice.month):%m-%d}"),
     ]
     if not invoice.is_receipt:
         facts.append(Field("납부기한", "Due", korean_date(invoice.due), strong=True))
     return tuple(facts)
 
 
-def _party(ko: str, en: str, party: Party) -> Block:
+def _party(ko: str, en: str, party: Party, *, seal: bool = False) -> Block:
     registration = registration_text(party.registration)
     if party.branch:
         registration = f"{registration} (종사업장 {party.branch})"
     emails = ", ".join(email for email in (party.email, party.email2) if email)
     fields = (
         Field("등록번호", "Business no.", registration, strong=True),
-        Field("상호", "Company", printable(party.name), strong=True),
-        Field("대표자", "Representative", printable(party.representative)),
+        Field("상호", "Company", printable(party.name), strong=True, half=True),
+        Field("대표자", "Rep.", printable(party.representative), half=True, seal=seal),
         Field("주소", "Address", printable(party.address)),
-        Field("업태", "Business type", printable(party.business_type)),
-        Field("종목", "Business item", printable(party.business_item)),
+        Field("업태", "Type", printable(party.business_type), half=True),
+        Field("종목", "Item", printable(party.business_item), half=True),
         Field("이메일", "E-mail", printable(emails)),
     )
     return Block(ko, en, fields)
@@ -182,8 +213,10 @@ def _payment(invoice: Invoice) -> Block:
     totals = invoice.totals
     fields.append(Field("정확금액", "Exact charge", exact_figures(totals.exact)))
     fields.append(Field("단수차이", "Rounding", f"{exact_figures(totals.rounding)} (원 미만 절사)"))
+    if invoice.rates:
+        fields.append(Field("적용환율", "Rate", _rates_text(invoice.rates)))
     if invoice.approval:
-        fields.append(Field("승인번호", "Tax approval no.", invoice.approval))
+        fields.append(Field("승인번호", "Approval", invoice.approval))
     if invoice.amendment:
         amendment = invoice.amendment
         reason = f"{amendment.code} {REASONS[amendment.code]}"
@@ -196,8 +229,7 @@ def _notes(invoice: Invoice) -> tuple[str, ...]:
     vat = "금액에 부가가치세가 포함되어 있습니다" if rule.inclusive else "부가가치세는 문서 단위로 한 번 계산합니다"
     notes = [
         "본 문서는 세금계산서가 아니며, 전자세금계산서는 별도로 발급됩니다. This document is not a tax invoice.",
-        "요금 = 토큰 수 × 단가(USD/1M) × 적용환율. 호출별로는 반올림하지 않고 월 합계에서 원 미만을 절사합니다.",
-        f"{vat}.",
+        f"요금 = 토큰 수 × 단가(USD/1M) × 적용환율. 호출별로는 반올림하지 않고 월 합계에서 원 미만을 절사합니다. {vat}.",
     ]
     if invoice.totals.by_card.total:
         notes.append("카드로 결제하신 금액은 카드 매출전표가 증빙이며 세금계산서를 발급하지 않습니다.")
@@ -215,9 +247,12 @@ _WON: tuple[Column[Group], ...] = (
     Column("세액", "VAT", "won", lambda group: group.amount.vat),
     Column("합계", "Total", "won", lambda group: group.amount.total),
 )
-_SUMMARY: tuple[Column[Group], ...] = (_CALLS, _INPUT, _CACHED, _OUTPUT, *_WON)
 _DETAIL: tuple[Column[Group], ...] = (_CALLS, _INPUT, _OUTPUT, *_WON)
+_FEW_RATES = 3
+"""Up to so many exchange rates stand on the document itself; a month of daily rates is attached. A single one is told
+beside the payment."""
 
+_RATES_TITLE = ("적용 환율", "Exchange rates applied")
 _RATES: tuple[Column[RateUse], ...] = (
     Column("적용 기간", "Applied", "text", lambda use: f"{use.first} ~ {use.last}"),
     Column("출처", "Source", "text", lambda use: use.source),
@@ -245,34 +280,62 @@ def _model(usage: UsageLine) -> str:
     return usage.model
 
 
+def _prices(usage: UsageLine) -> str:
+    return f"{exact_figures(usage.input_usd, 2)}/{exact_figures(usage.output_usd, 2)}"
+
+
 def _sections(invoice: Invoice) -> tuple[Section, ...]:
+    """The month by model and price, by key and by app, and the rates behind it where they are few."""
     totals = invoice.totals
     sections: list[Section] = []
     if totals.lines:
-        for title, label, name in (
-            (("모델별 이용요금", "By model"), _MODEL, _model),
-            (("키별 이용요금", "By API key"), _KEY, _key_name),
-            (("앱별 이용요금", "By app"), _APP, _app_name),
-        ):
-            by_name = _by_one(name)
-            sections.append(_usage(title, totals, (_label(*label, 0), *_SUMMARY), by_name))
-        names = (_label(*_KEY, 0), _label(*_APP, 1), _label(*_MODEL, 2))
-        sections.append(
-            _usage(
-                ("상세 내역", "By key, app and model"),
-                totals,
-                (*names, *_DETAIL),
-                lambda usage: (_key_name(usage), _app_name(usage), usage.model),
-                net=True,
-            )
+        prices: Column[Group] = Column("단가 (입력/출력)", "USD per 1M", "text", lambda group: group.labels[1])
+        columns = (_label(*_MODEL, 0), prices, _CALLS, _INPUT, _CACHED, _OUTPUT, *_WON)
+        by_price = _usage(
+            ("모델별 이용요금", "By model"), totals, columns, lambda usage: (usage.model, _prices(usage)), net=True
         )
-    if invoice.rates:
-        sections.append(_section(("적용 환율", "Exchange rates applied"), _RATES, invoice.rates))
+        sections.append(by_price)
+        sections.append(_narrow(("키별 이용요금", "By API key"), _KEY, totals, _key_name))
+        sections.append(_narrow(("앱별 이용요금", "By app"), _APP, totals, _app_name))
+    if 1 < len(invoice.rates) <= _FEW_RATES:
+        sections.append(_section(_RATES_TITLE, _RATES, invoice.rates))
     return tuple(sections)
 
 
-def _by_one(name: Callable[[UsageLine], str]) -> Callable[[UsageLine], tuple[str, ...]]:
-    return lambda usage: (name(usage),)
+def _narrow(
+    title: tuple[str, str], label: tuple[str, str], totals: Totals, name: Callable[[UsageLine], str]
+) -> Section:
+    columns = (_label(*label, 0), _CALLS, *_WON)
+    return dataclasses.replace(_usage(title, totals, columns, lambda usage: (name(usage),)), narrow=True)
+
+
+def _attached(invoice: Invoice) -> tuple[Section, ...]:
+    """Every key, app and model, unless the tables before say the same; and the rates where they are many."""
+    totals = invoice.totals
+    attached: list[Section] = []
+    several = [len({name(line.usage) for line in totals.lines}) > 1 for name in (_key_name, _app_name, _model)]
+    if sum(several) > 1:
+        names = (_label(*_KEY, 0), _label(*_APP, 1), _label(*_MODEL, 2))
+        attached.append(
+            _usage(
+                ("별첨 · 상세 내역", "Attached: by key, app and model"),
+                totals,
+                (*names, *_DETAIL),
+                lambda usage: (_key_name(usage), _app_name(usage), usage.model),
+            )
+        )
+    if len(invoice.rates) > _FEW_RATES:
+        ko, en = _RATES_TITLE
+        attached.append(_section((f"별첨 · {ko}", f"Attached: {en.lower()}"), _RATES, invoice.rates))
+    return tuple(attached)
+
+
+def _rates_text(rates: Sequence[RateUse]) -> str:
+    """The lowest and the highest rate, and where they come from."""
+    lowest, highest = (exact_figures(found(use.rate for use in rates), 2) for found in (min, max))
+    if len(rates) == 1:
+        return f"{lowest} ({printable(rates[0].source)})"
+    return f"{lowest} ~ {highest} ({len(rates)}건)" if lowest != highest else f"{lowest} ({len(rates)}건)"
 
 
 def _usage(

@@ -6,7 +6,7 @@ import functools
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from gateway.invoices.document import Document
+from gateway.invoices.document import Document, pairs
 
 
 @functools.cache
@@ -23,4 +23,4 @@ def _template() -> Template:
 
 def html(content: Document) -> str:
     """The page. Every text in it is escaped."""
-    return _template().render(doc=content) + "\n"
+    return _template().render(doc=content, pairs=pairs) + "\n"

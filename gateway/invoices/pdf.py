@@ -31,12 +31,15 @@ from reportlab.platypus import (
     Table,
 )
 
-from gateway.invoices.document import Block, Document, Field, Heading, Section
+from gateway.invoices.document import Block, Document, Field, Heading, Section, pairs
 
 _FONTS = Path(__file__).parent / "fonts"
 _PLAIN, _BOLD = "NanumSquareR", "NanumSquareB"
-_MARGIN, _TOP, _BOTTOM = 15 * mm, 16 * mm, 17 * mm
+_MARGIN, _TOP, _BOTTOM = 15 * mm, 13 * mm, 15 * mm
 _WIDTH = A4[0] - 2 * _MARGIN
+_BETWEEN = 5 * mm
+_HALF = (_WIDTH - _BETWEEN) / 2
+_GAP = 3 * mm
 
 _INK, _SOFT, _LINE = HexColor("#1A2230"), HexColor("#66707F"), HexColor("#B9C1CC")
 _HEAD, _FOOT, _BRAND = HexColor("#EEF2F6"), HexColor("#F7F9FB"), HexColor("#1F3A5F")
@@ -45,7 +48,11 @@ _CELL, _SMALLEST = 7.6, 5.6
 """Sizes of a table's text, in points: three names and seven figures have to fit beside each other."""
 _NAMES = 0.32
 """The part of a table's width that its names may claim; the figures shrink before they take it."""
+_NARROWEST = 11 * mm
+"""No column is narrower: figures too large for half a page take a whole one."""
 _CELL_PADDING = 3
+_SEAL = 9 * mm
+"""What a seal needs behind the representative's name."""
 _TOGETHER = 14
 """Tables up to so many rows are not torn apart between pages."""
 
@@ -68,11 +75,9 @@ def pdf(content: Document) -> bytes:
             PageTemplate("later", later, onPage=functools.partial(_running_head, content)),
         ],
     )
-    story: list[Flowable] = [NextPageTemplate("later"), *_front(content)]
-    for section in content.sections:
-        story += [Spacer(0, 6 * mm), *_table(section)]
-    story += [Spacer(0, 6 * mm), *(_paragraph(note, 7.4, color=_SOFT, leading=11) for note in content.notes)]
-    papers.build(story, canvasmaker=_numbered(content))
+    story: list[Flowable] = [NextPageTemplate("later"), *_front(content), *_tables(content.sections)]
+    story += [Spacer(0, _GAP), *(_paragraph(note, 7, color=_SOFT, leading=9.4) for note in content.notes)]
+    papers.build([*story, *_tables(content.attached)], canvasmaker=_numbered(content))
     return target.getvalue()
 
 
@@ -163,30 +168,43 @@ def _paragraph(
     return Paragraph(escape(_showable(text)), style)
 
 
-def _labelled(ko: str, en: str, size: float) -> Paragraph:
+def _labelled(ko: str, en: str, size: float, *, flat: bool = False) -> Paragraph:
     style = ParagraphStyle("label", fontName=_PLAIN, fontSize=size, leading=size * 1.3, textColor=_INK)
     small = f'<font size="{size - 1.6}" color="{_SOFT.hexval().replace("0x", "#")}">{escape(en)}</font>'
-    return Paragraph(f"{escape(ko)}<br/>{small}", style)
+    return Paragraph(f"{escape(ko)}{'&nbsp; ' if flat else '<br/>'}{small}", style)
 
 
 def _front(content: Document) -> list[Flowable]:
     """The first page's blocks: title and facts, the two parties, the amount, sums beside payment."""
-    half = (_WIDTH - 5 * mm) / 2
-    title = [_paragraph(content.ko, 23, bold=True, color=_BRAND), _paragraph(content.en, 10.5, color=_SOFT)]
-    facts = _fields(content.facts, half, 26 * mm, framed=False)
-    parties = _beside(_block(content.supplier, half, 21 * mm), _block(content.customer, half, 21 * mm), half)
-    money = _beside(
-        _block(content.sums, half, 46 * mm, right=True),
-        _block(content.payment, half, 23 * mm),
-        half,
-    )
-    gap = Spacer(0, 4 * mm)
-    front: list[Flowable] = [_beside(title, facts, half), gap, parties, gap, _headline(content), gap, money]
+    title = [_paragraph(content.ko, 22, bold=True, color=_BRAND), _paragraph(content.en, 9.5, color=_SOFT)]
+    parties = _beside(_block(content.supplier, 16 * mm), _block(content.customer, 16 * mm))
+    money = _beside(_block(content.sums, 46 * mm, money=True), _block(content.payment, 27 * mm, flat=True))
+    front: list[Flowable] = [_head(title, content.facts)]
+    for block in (parties, _headline(content), money):
+        front += [Spacer(0, _GAP), block]
     return front
 
 
-def _beside(left: Flowable | Sequence[Flowable], right: Flowable, half: float) -> Table:
-    pair = Table([[left, "", right]], colWidths=[half, 5 * mm, half])
+def _head(title: Sequence[Flowable], facts: Sequence[Field]) -> Table:
+    """The title, and beside it the facts two by two."""
+    two_by_two = [facts[place : place + 2] for place in range(0, len(facts), 2)]
+    rows: list[list[Any]] = [[cell for fact in pair for cell in _pair(fact)] for pair in two_by_two]
+    rows[-1] += [""] * (4 - len(rows[-1]))
+    width = _WIDTH - 72 * mm
+    table = Table(rows, colWidths=[16 * mm, width / 2 - 16 * mm] * 2)
+    style = [("VALIGN", (0, 0), (-1, -1), "MIDDLE"), ("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE), *_padding(2, 1.2)]
+    table.setStyle(style)
+    head = Table([[list(title), table]], colWidths=[72 * mm, width])
+    head.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(0, 0)])
+    return head
+
+
+def _pair(field: Field, *, right: bool = False, flat: bool = False) -> list[Flowable]:
+    return [_labelled(field.ko, field.en, 7.8, flat=flat), _paragraph(field.value, 8.6, bold=field.strong, right=right)]
+
+
+def _beside(left: Flowable | Sequence[Flowable], right: Flowable | Sequence[Flowable]) -> Table:
+    pair = Table([[left, "", right]], colWidths=[_HALF, _BETWEEN, _HALF])
     pair.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), *_padding(0, 0)])
     return pair
 
@@ -196,60 +214,85 @@ def _padding(across: float, along: float) -> list[tuple[Any, ...]]:
     return [(f"{side}PADDING", (0, 0), (-1, -1), size) for side, size in sides]
 
 
-def _block(block: Block, width: float, label_width: float, *, right: bool = False) -> Table:
-    fields = _fields(block.fields, width, label_width, framed=True, right=right)
-    head = _paragraph(f"{block.ko}  {block.en}", 8.6, bold=True, color=_BRAND)
-    table = Table([[head], [fields]], colWidths=[width])
-    table.setStyle([*_padding(0, 0), ("BOTTOMPADDING", (0, 0), (0, 0), 3)])
+def _block(block: Block, label_width: float, *, money: bool = False, flat: bool = False) -> Table:
+    """A titled box, one line for each field; two halves share a line. `flat` labels are one line high, and so are those
+    of `money`, which stands on the right."""
+    head = _paragraph(f"{block.ko}  {block.en}", 8.4, bold=True, color=_BRAND)
+    lines = [_line(line, label_width, money=money, flat=flat or money) for line in block.lines]
+    table = Table([[head], *([line] for line in lines)], colWidths=[_HALF])
+    style: list[tuple[Any, ...]] = [*_padding(0, 0), ("BOTTOMPADDING", (0, 0), (0, 0), 2.4)]
+    style += [("LINEBELOW", (0, 1), (-1, -2), 0.4, _LINE), ("BOX", (0, 1), (-1, -1), 0.8, _LINE)]
+    table.setStyle(style)
     return table
 
 
-def _fields(fields: Sequence[Field], width: float, label_width: float, *, framed: bool, right: bool = False) -> Table:
-    rows = [
-        [_labelled(field.ko, field.en, 8), _paragraph(field.value, 8.8, bold=field.strong, right=right)]
-        for field in fields
-    ]
-    table = Table(rows, colWidths=[label_width, width - label_width])
-    style: list[tuple[Any, ...]] = [("VALIGN", (0, 0), (-1, -1), "MIDDLE"), *_padding(4, 1.6)]
-    style.append(("LINEBELOW", (0, 0), (-1, -2), 0.4, _LINE))
-    if framed:
-        style += [("BOX", (0, 0), (-1, -1), 0.8, _LINE), ("BACKGROUND", (0, 0), (0, -1), _HEAD)]
-        for place, field in enumerate(fields):
-            if right and field.strong:
-                style.append(("BACKGROUND", (1, place), (1, place), _FOOT))
+def _line(fields: Sequence[Field], label_width: float, *, money: bool, flat: bool) -> Table:
+    """The label and value of one field, or of two: the first of those is short where the second is named by one."""
+    cells = [cell for field in fields for cell in _pair(field, right=money, flat=flat)]
+    rest = _HALF - label_width
+    if len(fields) == 1:
+        widths = [label_width, rest]
+    else:
+        second = 13 * mm
+        need = [max(pdfmetrics.stringWidth(field.value, _BOLD, 8.6), 14 * mm) + 9 for field in fields]
+        need[1] += _SEAL if fields[1].seal else 0
+        first = min(max((rest - second) * need[0] / sum(need), 17 * mm), rest - second - 17 * mm)
+        widths = [label_width, first, second, rest - second - first]
+    if fields[-1].seal:
+        cells.append(_paragraph("(인)", 7.4, color=_SOFT, right=True))
+        widths = [*widths[:-1], widths[-1] - _SEAL, _SEAL]
+    table = Table([cells], colWidths=widths)
+    style: list[tuple[Any, ...]] = [("VALIGN", (0, 0), (-1, -1), "MIDDLE"), *_padding(3.5, 1.5)]
+    style += [("BACKGROUND", (2 * place, 0), (2 * place, 0), _HEAD) for place in range(len(fields))]
+    if money and fields[0].strong:
+        style.append(("BACKGROUND", (1, 0), (1, 0), _FOOT))
     table.setStyle(style)
     return table
 
 
 def _headline(content: Document) -> Table:
-    label = _labelled(content.headline.ko, content.headline.en, 10.5)
-    words = _paragraph(content.words, 10.5)
-    amount = _paragraph(content.headline.value, 17, bold=True, color=_BRAND, right=True)
+    label = _labelled(content.headline.ko, content.headline.en, 9.6)
+    words = _paragraph(content.words, 10.2)
+    amount = _paragraph(content.headline.value, 16, bold=True, color=_BRAND, right=True)
     table = Table([[label, words, amount]], colWidths=[45 * mm, _WIDTH - 105 * mm, 60 * mm])
     table.setStyle(
         [
             ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
             ("BOX", (0, 0), (-1, -1), 1.2, _BRAND),
             ("BACKGROUND", (0, 0), (-1, -1), _FOOT),
-            *_padding(8, 6),
+            *_padding(8, 4),
         ]
     )
     return table
 
 
-def _table(section: Section) -> list[Flowable]:
+def _tables(sections: Sequence[Section]) -> list[Flowable]:
+    """The sections in their order, short narrow ones side by side."""
+    story: list[Flowable] = []
+    for group in pairs(sections):
+        story.append(Spacer(0, _GAP))
+        match group:
+            case (left, right) if all(min(_fit(one, _HALF)[1]) >= _NARROWEST for one in group):
+                story.append(_beside(_table(left, _HALF), _table(right, _HALF)))
+            case (one,) if len(one.rows) <= _TOGETHER:
+                story.append(KeepTogether(_table(one, _WIDTH)))
+            case _:
+                story.append(CondPageBreak(40 * mm))
+                for one in group:
+                    story += _table(one, _WIDTH)
+    return story
+
+
+def _table(section: Section, width: float) -> list[Flowable]:
     """A section's title and its table, whose headings are repeated on every page that it reaches."""
-    size, widths = _fit(section)
+    size, widths = _fit(section, width)
     head = [_head_cell(heading) for heading in section.headings]
     rows = [_cells(row, section.headings, widths, size, bold=False) for row in section.rows]
     foot = [_cells(row, section.headings, widths, size, bold=True) for row in section.foot]
     table = LongTable([head, *rows, *foot], colWidths=widths, repeatRows=1)
     table.setStyle(_ruled(section, size))
-    title = _paragraph(f"{section.ko}  {section.en}", 9.6, bold=True, color=_BRAND)
-    parts: list[Flowable] = [title, Spacer(0, 1.5 * mm), table]
-    if len(rows) <= _TOGETHER:
-        return [KeepTogether(parts)]
-    return [CondPageBreak(40 * mm), *parts]
+    title = _paragraph(f"{section.ko}  {section.en}", 9, bold=True, color=_BRAND)
+    return [title, Spacer(0, 1 * mm), table]
 
 
 def _ruled(section: Section, size: float) -> list[tuple[Any, ...]]:
@@ -261,7 +304,7 @@ def _ruled(section: Section, size: float) -> list[tuple[Any, ...]]:
         ("BACKGROUND", (0, 0), (-1, 0), _HEAD),
         ("LINEABOVE", (0, 0), (-1, 0), 1, _BRAND),
         ("LINEBELOW", (0, 0), (-1, -1), 0.4, _LINE),
-        *_padding(_CELL_PADDING, 2.2),
+        *_padding(_CELL_PADDING, 1.35),
     ]
     for place, heading in enumerate(section.headings):
         if heading.align == "right":
@@ -275,15 +318,15 @@ def _ruled(section: Section, size: float) -> list[tuple[Any, ...]]:
     return style
 
 
-def _fit(section: Section) -> tuple[float, list[float]]:
+def _fit(section: Section, across: float = _WIDTH) -> tuple[float, list[float]]:
     """Text size and column widths. A figure is never broken: columns of figures are as wide as their widest one, names
     share the rest and wrap, and everything gets smaller where too little would be left for them."""
     figures = [heading.align == "right" for heading in section.headings]
     size = _CELL
     while True:
         needed = [_widest(section, place, size) for place in range(len(figures))]
-        rest = _WIDTH - sum(width for width, figure in zip(needed, figures, strict=True) if figure)
-        if rest >= _NAMES * _WIDTH or size <= _SMALLEST:
+        rest = across - sum(width for width, figure in zip(needed, figures, strict=True) if figure)
+        if rest >= _NAMES * across or size <= _SMALLEST:
             break
         size -= 0.2
     names = iter(_shared([width for width, figure in zip(needed, figures, strict=True) if not figure], rest))
@@ -306,7 +349,7 @@ def _widest(section: Section, place: int, size: float) -> float:
     """The width that a column would need for all its texts to stay on one line, in points."""
     texts = {row[place] for row in (*section.rows, *section.foot)} | {section.headings[place].ko}
     widest = max(pdfmetrics.stringWidth(text, _BOLD, size) for text in texts)
-    return max(widest + 2 * _CELL_PADDING + 3, 11 * mm)
+    return max(widest + 2 * _CELL_PADDING + 3, _NARROWEST)
 
 
 def _head_cell(heading: Heading) -> Paragraph:

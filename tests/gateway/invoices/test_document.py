@@ -73,8 +73,8 @@ def test_a_prepaid_month_is_a_receipt_with_nothing_due_and_a_line_for_the_promot
     assert shown["프로모션 할인"] == "-100,000"
     assert "납부기한" not in shown and "입금계좌" not in shown
     assert any("카드 매출전표" in note for note in content.notes)
-    assert content.sections[3].foot[1][0] == "프로모션 할인"
-    assert content.sections[3].foot[2][-1] == "1,150,154"
+    _, promotion, whole = content.sections[0].foot
+    assert (promotion[0], whole[-1]) == ("프로모션 할인", "1,150,154")
 
 
 def test_zero_rating_is_named():
@@ -97,9 +97,41 @@ def test_an_amendment_names_what_it_amends_and_why():
 
 def test_every_table_of_lines_adds_up_to_the_same_total():
     content = document(invoice())
-    for section in content.sections[:4]:
+    for section in (*content.sections, *content.attached):
         column = [int(row[-1].replace(",", "")) for row in section.rows]
         assert sum(column) == int(section.foot[0][-1].replace(",", "")) == 1_260_154
+
+
+def test_the_seal_has_its_place_behind_the_suppliers_representative():
+    content = document(invoice())
+    assert [field.ko for field in content.supplier.fields if field.seal] == ["대표자"]
+    assert not any(field.seal for field in content.customer.fields)
+    assert "홍길동" in html(content) and html(content).count("(인)") == 1
+
+
+def test_one_rate_is_told_beside_the_payment_few_have_a_table_and_a_month_of_daily_ones_is_attached():
+    bill = invoice()
+    [whole] = bill.rates
+    rates = [dataclasses.replace(whole, rate=Decimal(f"1{400 + day}.5"), exact=Decimal(day)) for day in range(22)]
+    shown = [document(dataclasses.replace(bill, rates=tuple(rates[:many]))) for many in (1, 3, 22)]
+    assert [fields(content)["적용환율"] for content in shown] == [
+        "1,400.50 (한국수출입은행 매매기준율)", "1,400.50 ~ 1,402.50 (3건)", "1,400.50 ~ 1,421.50 (22건)",
+    ]  # fmt: skip
+    titles = [([one.ko for one in content.sections], [one.ko for one in content.attached]) for content in shown]
+    assert ["적용 환율" in table for table, _ in titles] == [False, True, False]
+    assert ["별첨 · 적용 환율" in attached for _, attached in titles] == [False, False, True]
+
+
+def test_what_the_tables_by_model_key_and_app_say_already_is_not_said_again():
+    one_key = document(invoice([line("1.5"), line("2.5", model="openai/o3")]))
+    assert [section.ko for section in one_key.sections] == ["모델별 이용요금", "키별 이용요금", "앱별 이용요금"]
+    assert one_key.attached == ()
+
+
+def test_a_model_is_listed_once_for_each_price_that_was_applied():
+    dear = dataclasses.replace(line("7.5"), input_usd=Decimal(5), output_usd=Decimal("15.25"))
+    by_model = document(invoice([line("1.5"), dear])).sections[0]
+    assert [row[:2] for row in by_model.rows] == [("openai/gpt-4o", "5.00/15.25"), ("openai/gpt-4o", "2.50/10.00")]
 
 
 def test_a_final_invoice_without_a_number_is_refused():
@@ -153,9 +185,13 @@ def pages(data: bytes) -> int:
     return len(re.findall(rb"/Type /Page\b(?!s)", data))
 
 
+def test_a_usual_month_is_one_page():
+    assert pages(pdf(document(invoice()))) == 1
+
+
 def test_a_long_invoice_runs_over_pages():
     lines = [line(f"{place}.5", key=f"key-{place}", app="앱 " * 30) for place in range(1, 150)]
-    assert pages(pdf(document(invoice()))) == 2
+    lines.append(line("1", model="openai/o3"))
     assert pages(pdf(document(invoice(lines)))) > 6
 
 
@@ -168,9 +204,11 @@ def test_figures_of_any_size_and_odd_characters_are_drawn():
 def test_columns_fill_the_page_and_no_figure_is_broken():
     _typefaces()
     lines = [line("12345678901.5", key="k" * 80, app="앱 이름 " * 20, calls=10**9), line("1", key="k2")]
-    for section in document(invoice(lines)).sections:
-        size, widths = _fit(section)
-        assert sum(widths) == pytest.approx(A4[0] - 30 * mm)  # pyright: ignore[reportUnknownMemberType]
+    content = document(invoice(lines))
+    for section in (*content.sections, *content.attached):
+        across = (A4[0] - 35 * mm) / 2 if section.narrow else A4[0] - 30 * mm
+        size, widths = _fit(section, across)
+        assert sum(widths) == pytest.approx(across)  # pyright: ignore[reportUnknownMemberType]
         for place, heading in enumerate(section.headings):
             if heading.align == "right":
                 texts = [row[place] for row in (*section.rows, *section.foot)]
