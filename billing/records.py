@@ -54,9 +54,10 @@ def read(entry: bytes, fields: Mapping[bytes, bytes]) -> Record:
             _list_lost_epochs(event, job, int(fields.get(b"ep", b"0")))
         org, key = (str(uuid.UUID(fields[name].decode())) for name in (b"org", b"key"))
         version = uuid.UUID(job).version
+        month = ids.month_of(ids.milliseconds(job))
     except KeyError as missing:
         raise PoisonError(f"the entry has no field {missing}") from missing
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise PoisonError(f"undecodable: {error}") from error
     if version != 7 or len(job) != 32:
         raise PoisonError("the job id carries no time")
@@ -75,12 +76,14 @@ def read(entry: bytes, fields: Mapping[bytes, bytes]) -> Record:
                 attempt.billed = False
         case _:
             raise PoisonError(f"unknown way to end: {ended}")
+    if any(quantity < 0 for quantity in msgspec.structs.astuple(event.tokens)):
+        raise PoisonError("negative tokens")
     won, loss = rated(event)
     if micro != micro_ceil(won):
         raise PoisonError(f"the window was charged {micro} micro-won for {won} won")
     return Record(
         entry=entry,
-        month=ids.month_of(ids.milliseconds(job)),
+        month=month,
         job=job,
         org=org,
         key=key,
@@ -111,8 +114,8 @@ def rated(event: UsageEvent) -> tuple[Decimal, Decimal]:
     try:
         won, loss = quantize_exact(exact(event.won)), quantize_exact(exact(event.loss_won))
         parts = [(part, exact(part.won), part_won(part)) for part in event.parts]
-    except ValueError as error:
-        raise PoisonError(f"not rateable: {error}") from error
+    except (ValueError, ArithmeticError) as error:
+        raise PoisonError(f"not rateable: {error or type(error).__name__}") from error
     total = _NOTHING
     for part, says, due in parts:
         if says != due:

@@ -19,7 +19,7 @@ import msgspec
 import psycopg
 import structlog
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from billing import costs, ledger, metrics
 from billing.costs import CostBook
@@ -153,11 +153,11 @@ def _book(connection: Connection, records: list[Record]) -> dict[bytes, str]:
         return {}
     try:
         return book(connection, records)
-    except (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError) as error:
-        # COPY runs on the driver's own cursor and raises the driver's errors.
+    except (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError, ValueError, ArithmeticError) as error:
+        # COPY runs on the driver's own cursor and raises the driver's errors; figures beyond all sense raise Python's.
         if len(records) == 1:
-            cause = error if isinstance(error, psycopg.Error) else error.orig
-            return {records[0].entry: str(cause).strip().replace("\n", " ")[:500]}
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            return {records[0].entry: f"{type(cause).__name__}: {cause}".strip().replace("\n", " ")[:500]}
     half = len(records) // 2
     return _book(connection, records[:half]) | _book(connection, records[half:])
 
