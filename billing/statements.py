@@ -42,33 +42,51 @@ _HEADINGS = {
 CENT = Decimal("0.01")
 """Providers round a day's charge of a model to cents: a smaller difference in USD is rounding."""
 
-# The model that a provider knows an attempt by is its deployment's; statements may use either name.
+# Quantities and prices are those of ``billing.costs``. The model that a provider knows an attempt by is its
+# deployment's; statements may use either name.
 _BOOKS = text("""
 SELECT CAST(u.admitted_at AT TIME ZONE :zone AS date) AS day, a.model, coalesce(d.upstream_model, '') AS upstream,
-    count(*) AS attempts, sum(t.prompt) AS prompt, sum(t.completion) AS completion,
-    sum(((t.prompt - t.cached) * c.input_usd + t.cached * c.cached_usd + t.completion * c.output_usd) * 0.000001) AS usd,
-    sum(((t.prompt - t.cached) * c.input_usd + t.cached * c.cached_usd + t.completion * c.output_usd)
-        * coalesce(u.rate, u.cost_won / nullif(u.cost_usd, 0)) * 0.000001) AS at_rate,
+    count(*) AS attempts, sum(t.prompt) AS prompt, sum(t.completion) AS completion, sum(v.usd) AS usd,
+    sum(v.usd * coalesce(u.rate, u.cost_won / nullif(u.cost_usd, 0))) AS at_rate,
     sum(CASE WHEN a.billed THEN u.won ELSE 0 END) AS won
 FROM usage u
 CROSS JOIN LATERAL jsonb_to_recordset(u.attempts) AS a
     (n int, model text, provider text, deployment text, billed boolean, status int, tokens jsonb)
-CROSS JOIN LATERAL (SELECT
-    coalesce(CAST(a.tokens ->> 'prompt' AS bigint), CASE WHEN a.billed THEN u.prompt_tokens ELSE 0 END) AS prompt,
-    coalesce(CAST(a.tokens ->> 'completion' AS bigint), CASE WHEN a.billed THEN u.completion_tokens ELSE 0 END)
-        AS completion,
-    coalesce(CAST(a.tokens ->> 'cached' AS bigint), CASE WHEN a.billed THEN u.cached_tokens ELSE 0 END) AS cached) t
+CROSS JOIN LATERAL jsonb_to_record(coalesce(a.tokens, '{}')) AS k (prompt bigint, completion bigint, cached bigint,
+    cache_write_5m bigint, cache_write_1h bigint, image bigint, search bigint)
 CROSS JOIN LATERAL (
-    SELECT input_usd, output_usd, coalesce(cached_usd, input_usd) AS cached_usd FROM (
-        (SELECT 1 AS choice, input_usd, output_usd, cached_usd FROM provider_price
-            WHERE provider = a.provider AND model = a.model AND effective_from <= u.admitted_at
+    SELECT coalesce(k.prompt, 0) AS prompt, coalesce(k.completion, 0) AS completion, coalesce(k.cached, 0) AS cached,
+        coalesce(k.cache_write_5m, 0) AS write_5m, coalesce(k.cache_write_1h, 0) AS write_1h,
+        coalesce(k.image, 0) AS image, coalesce(k.search, 0) AS search
+    WHERE coalesce(k.prompt, 0) + coalesce(k.completion, 0) > 0
+    UNION ALL
+    SELECT u.prompt_tokens, u.completion_tokens, u.cached_tokens, u.cache_write_5m_tokens, u.cache_write_1h_tokens,
+        u.image_tokens, u.searches
+    WHERE coalesce(k.prompt, 0) + coalesce(k.completion, 0) = 0 AND a.billed) t
+CROSS JOIN LATERAL (
+    SELECT input_usd, output_usd, coalesce(cached_usd, input_usd) AS cached_usd,
+        coalesce(cache_write_5m_usd, input_usd) AS write_5m_usd, coalesce(cache_write_1h_usd, input_usd) AS write_1h_usd,
+        coalesce(image_usd, output_usd) AS image_usd, coalesce(search_usd, 0) AS search_usd, threshold,
+        over_input_usd, over_output_usd
+    FROM (
+        (SELECT 1 AS choice, input_usd, output_usd, cached_usd, cache_write_5m_usd, cache_write_1h_usd, image_usd,
+            search_usd, CAST(NULL AS bigint) AS threshold, CAST(NULL AS numeric) AS over_input_usd,
+            CAST(NULL AS numeric) AS over_output_usd
+            FROM provider_price WHERE provider = a.provider AND model = a.model AND effective_from <= u.admitted_at
             ORDER BY effective_from DESC LIMIT 1)
-        UNION ALL (SELECT 2, input_usd, output_usd, NULL FROM price
-            WHERE model = a.model AND effective_from <= u.admitted_at ORDER BY effective_from DESC LIMIT 1)
-        UNION ALL SELECT 3, u.input_usd, u.output_usd, NULL) p
+        UNION ALL (SELECT 2, input_usd, output_usd, NULL, NULL, NULL, NULL, NULL, threshold, over_input_usd,
+            over_output_usd
+            FROM price WHERE model = a.model AND effective_from <= u.admitted_at ORDER BY effective_from DESC LIMIT 1)
+        UNION ALL SELECT 3, u.input_usd, u.output_usd, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL) p
     ORDER BY choice LIMIT 1) c
+CROSS JOIN LATERAL (SELECT 0.000001 * CASE WHEN t.prompt > c.threshold
+    THEN t.prompt * c.over_input_usd + t.completion * c.over_output_usd
+    ELSE (t.prompt - t.cached - t.write_5m - t.write_1h) * c.input_usd + t.cached * c.cached_usd
+        + t.write_5m * c.write_5m_usd + t.write_1h * c.write_1h_usd + (t.completion - t.image) * c.output_usd
+        + t.image * c.image_usd + t.search * c.search_usd * 1000000 END AS usd) v
 LEFT JOIN deployment d ON d.id = a.deployment
-WHERE a.provider = :provider AND u.job >= CAST(:since AS uuid) AND u.job < CAST(:until AS uuid) AND t.prompt + t.completion > 0
+WHERE a.provider = :provider AND u.job >= CAST(:since AS uuid) AND u.job < CAST(:until AS uuid)
+    AND t.prompt + t.completion > 0
 GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """)
 

@@ -84,6 +84,29 @@ def test_margins_and_statements_use_the_providers_price_and_state_the_exchange_a
     assert closing.violations() == {}
 
 
+def test_a_statement_values_every_quantity_as_settlement_did(books: Books) -> None:
+    enter(
+        books, "whole", input_usd="2", output_usd="8", cached_usd="0.5", cache_write_5m_usd="2.5",
+        cache_write_1h_usd="4", image_usd="30", search_usd="0.01",
+    )  # fmt: skip
+    tokens = Tokens(prompt=1000, completion=500, cached=400, cache_write_5m=200, cache_write_1h=100, image=50, search=3)
+    broken_off = attempt(1, provider="whole", status=500, tokens=Tokens(prompt=1000))  # billed, and no token came
+    books.append(books.event(parts=[part()], tokens=tokens, attempts=[broken_off, attempt(2, provider="whole")]))
+    [tiered] = books.rows("SELECT model, threshold FROM price WHERE threshold IS NOT NULL ORDER BY model LIMIT 1")
+    for prompt in (tiered.threshold, tiered.threshold + 1):
+        charged = part(prompt, 10, model=tiered.model)
+        books.append(books.event(parts=[charged], attempts=[attempt(provider="whole", model=tiered.model)]))
+    books.settle()
+    [booked] = books.rows(
+        "SELECT sum(cost_usd) AS usd, sum(cost_won) AS won FROM usage WHERE org = :org", org=books.org
+    )
+    days = [dt.datetime.now(dt.UTC).date() + dt.timedelta(days=day) for day in (-1, 1)]
+    nothing = "day,model,prompt_tokens,completion_tokens,usd\n" + "".join(f"{day},none,0,0,0\n" for day in days)
+    with books.billing.connect() as connection:
+        result = statements.match(connection, "whole", statements.read_csv(nothing.encode()))
+    assert (result.books_usd, sum(one.usd for one in result.differences)) == (booked.usd, -booked.usd)
+
+
 def test_a_model_sold_below_what_its_provider_charges_is_named(books: Books) -> None:
     assert enter(books, "too dear", input_usd="100", output_usd="1")
     with books.billing.connect() as connection:
