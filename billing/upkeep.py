@@ -13,6 +13,7 @@ from billing.settlement import settle
 from gateway.accounts import outbox
 from gateway.credit import upkeep
 from gateway.credit.upkeep import Change
+from gateway.invoices.parties import read_customer
 from gateway.money import MAX_LIMIT_WON, MICRO
 from gateway.settings import Settings
 from gateway.wire import keys
@@ -85,12 +86,10 @@ def _book_topup(connection: Connection, request: Any) -> str | None:
     ).scalar_one_or_none()
     if (held or 0) + micro > MAX_LIMIT_WON * MICRO:
         return f"the balance would pass {MAX_LIMIT_WON} won, up to which the credit window counts exactly"
-    vat = connection.execute(
-        text("SELECT vat FROM billing_profile WHERE org = :org"), {"org": org}
-    ).scalar_one_or_none()
+    rule = read_customer(connection, org).rule
     booked = ledger.top_up(
         connection, org, row.amount_won, row.method, row.reference, expires_at=row.expires_at, memo=row.method,
-        zero_rated=vat == "zero_rated",
+        vat_mode=rule.mode, zero_rated=rule.zero_rated,
     )  # fmt: skip
     if booked is not None:
         connection.execute(

@@ -18,6 +18,7 @@ from gateway.accounts import outbox
 from gateway.credit import admission, running
 from gateway.credit import upkeep as credit
 from gateway.credit.admission import Placed
+from gateway.invoices import parties
 from gateway.settings import Settings
 from gateway.wire import ids, keys
 from gateway.wire.event import UsageEvent, encode_event
@@ -119,6 +120,14 @@ def test_a_topup_can_be_spent_after_one_turn_and_is_booked_once(calls: Calls) ->
     assert calls.books.balance("wallet") == -50_000
     assert calls.books.one("SELECT state FROM topup_request WHERE org = :org", org=calls.books.org) == "booked"
     assert calls.all_is_well()
+
+
+def test_the_vat_of_a_topup_is_rounded_as_its_customer_has_it(calls: Calls) -> None:
+    with calls.books.owner.begin() as connection:
+        parties.set_profile(connection, calls.books.org, {"legal_name": "한빛", "vat_rounding": "half_up"}, "test")
+    calls.books.request_topup(10_005, "half up")
+    calls.turn()
+    assert calls.books.one("SELECT vat FROM lot WHERE org = :org AND amount = 10005", org=calls.books.org) == 1_001
 
 
 def test_a_topup_beyond_what_the_window_counts_exactly_is_refused(calls: Calls) -> None:
