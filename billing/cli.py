@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from billing.commands import closing, exporting, profiles, rates, retiring
+from billing.commands import closing, exporting, holidays, profiles, rates, retiring
 
 WAIT_S = 30.0
 
@@ -193,6 +193,7 @@ commands = [
     window,
     reconcile,
     *rates.commands,
+    *holidays.commands,
     *profiles.commands,
     *closing.commands,
     *exporting.commands,

@@ -138,14 +138,17 @@ def close_approve(number: str, approval: str, email: str, password: str) -> None
 def close_show(month: str, organisation: str | None, *, as_json: bool) -> None:
     """Show how far MONTH is: open and collecting organisations, drafts, invoices, what is paid."""
     from billing.invoices.overview import standing
+    from gateway.finance import holidays
     from gateway.finance.months import overview
+    from gateway.invoices.calendar import issue_by
 
     with opened() as (engine, redis), engine.connect() as connection:
         org = organisations.find(connection, organisation).id if organisation else None
         collected = standing(redis, connection, month)
         rows = overview(connection, month, org)
+        last_day = issue_by(month, holidays.declared(connection))
     if not as_json:
-        click.echo(f"{month}: {collected}")
+        click.echo(f"{month}: {collected}; its tax invoices are to be issued by {last_day}")
     show_all(rows, _SHOWN, as_json=as_json)
 
 
@@ -184,6 +187,26 @@ def payment_book(
     number: str, amount: int, paid_on: dt.date, reference: str, email: str, password: str, *, as_json: bool
 ) -> None:
     """Book AMOUNT whole won, VAT included, against invoice NUMBER."""
+    _book(number, amount, paid_on, reference, email, password, as_json=as_json)
+
+
+@payment.command("refund")
+@click.argument("number")
+@click.argument("amount", type=click.IntRange(min=1))
+@click.option("--on", "paid_on", type=Day(), required=True, help="Day on which it was given back.")
+@click.option("--reference", required=True, help="The bank's own, or which payment was booked by mistake.")
+@acting
+@AS_JSON
+def payment_refund(
+    number: str, amount: int, paid_on: dt.date, reference: str, email: str, password: str, *, as_json: bool
+) -> None:
+    """Book AMOUNT whole won as given back, or a payment as booked by mistake: at most what was received on NUMBER."""
+    _book(number, -amount, paid_on, reference, email, password, as_json=as_json)
+
+
+def _book(
+    number: str, amount: int, paid_on: dt.date, reference: str, email: str, password: str, *, as_json: bool
+) -> None:
     import dataclasses
 
     from billing.invoices.payments import book_payment

@@ -242,7 +242,15 @@ def _written(rows: Sequence[Sequence[str | int]]) -> bytes:
     sheet: Any = book.add_worksheet(SHEET)
     font = {"font_name": "맑은 고딕", "font_size": 10}
     head = book.add_format(
-        {**font, "bold": True, "bg_color": "#E8EDF3", "border": 1, "text_wrap": True, "align": "center"}
+        {
+            **font,
+            "bold": True,
+            "bg_color": "#E8EDF3",
+            "border": 1,
+            "text_wrap": True,
+            "align": "center",
+            "valign": "vcenter",
+        }
     )
     text, won = book.add_format({**font, "num_format": "@"}), book.add_format({**font, "num_format": "0"})
     sheet.write_string(0, 0, "전자(세금)계산서 일괄발급", book.add_format({**font, "bold": True, "font_size": 14}))
@@ -250,6 +258,7 @@ def _written(rows: Sequence[Sequence[str | int]]) -> bytes:
     for place, column in enumerate(COLUMNS):
         sheet.set_column(place, place, column.width, text if column.kind == "text" else won)
         sheet.write_string(HEADER_ROW - 1, place, column.ko, head)
+    sheet.set_row(HEADER_ROW - 1, 42)  # headings have up to three lines
     sheet.freeze_panes(HEADER_ROW, 0)
     for number, row in enumerate(rows, FIRST_ROW - 1):
         for place, value in enumerate(row):

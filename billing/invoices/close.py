@@ -19,6 +19,7 @@ from gateway import korea
 from gateway.accounts import retired
 from gateway.accounts.people import Person
 from gateway.db.tables.accounts import audit_log
+from gateway.finance import holidays
 from gateway.invoices import content
 from gateway.invoices.content import Statement
 from gateway.invoices.invoice import REASONS, ReasonCode
@@ -27,9 +28,6 @@ from gateway.invoices.numbering import InvoiceNumber
 from gateway.invoices.parties import read_customer, read_issuer
 from gateway.invoices.totals import ZERO
 from gateway.money import EXACT
-
-ORG_LOCK = 7_301_005
-"""Advisory lock class: one close of an organisation at a time."""
 
 
 class CloseError(ValueError):
@@ -74,7 +72,7 @@ def draft(connection: Connection, org: str, month: str, person: Person) -> Store
 
     The caller has made sure that the month is collected. Raises ``CloseError``.
     """
-    _lock(connection, org)
+    lapse.lock(connection, org)
     known = stored(connection, org, month)
     if known and known[-1].final:
         return known[-1]
@@ -92,7 +90,7 @@ def amend(connection: Connection, org: str, month: str, person: Person, code: Re
         raise CloseError(f"the reason is one of {', '.join(f'{c} {text}' for c, text in REASONS.items())}")
     if not explanation.strip():
         raise CloseError("an amendment says why in words, too")
-    _lock(connection, org)
+    lapse.lock(connection, org)
     known = stored(connection, org, month)
     if not known or not known[-1].final:
         raise CloseError("there is no final invoice to amend: draft it again instead")
@@ -105,7 +103,7 @@ def amend(connection: Connection, org: str, month: str, person: Person, code: Re
 
 def review(connection: Connection, org: str, month: str, person: Person) -> Stored:
     """Notes that somebody else has looked at the draft. Raises ``CloseError``."""
-    _lock(connection, org)
+    lapse.lock(connection, org)
     latest = _latest(connection, org, month)
     if latest.state == "reviewed":
         return latest
@@ -127,7 +125,7 @@ def finalise(connection: Connection, org: str, month: str, person: Person) -> St
     Raises ``CloseError``: not reviewed, by the same person as the draft, without a valid business number, or where the
     books say something else than the draft does.
     """
-    _lock(connection, org)
+    lapse.lock(connection, org)
     known = stored(connection, org, month)
     if not known:
         raise CloseError(f"{org} has no draft for {month}")
@@ -152,7 +150,7 @@ def issue(connection: Connection, org: str, month: str, person: Person, on: dt.d
     """Sends a final invoice out: from ``on`` its payment terms run. Nothing due: it is paid. Raises ``CloseError``."""
     from gateway.invoices.calendar import due_on
 
-    _lock(connection, org)
+    lapse.lock(connection, org)
     latest = _latest(connection, org, month)
     if latest.state in ("issued", "paid", "overdue"):
         return latest
@@ -161,7 +159,7 @@ def issue(connection: Connection, org: str, month: str, person: Person, on: dt.d
     if latest.number is None:
         raise CloseError(f"{org} {month} came to nothing: there is no invoice to issue")
     said = content.read(latest.content)
-    due = due_on(said.customer.terms, month, on)
+    due = due_on(said.customer.terms, month, on, holidays.declared(connection))
     owed = said.totals.due.total - paid(connection, org, month)
     values = {"state": "issued" if owed > 0 else "paid", "on": on, "due": due}
     return _change(connection, latest, person, "issue", "state = :state, issued_on = :on, due_on = :due", **values)
@@ -203,10 +201,6 @@ def paid(connection: Connection, org: str, month: str) -> int:
             {"org": org, "month": month},
         ).scalar_one()
     )
-
-
-def _lock(connection: Connection, org: str) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(:org))"), {"lock": ORG_LOCK, "org": org})
 
 
 def _worked_out(
@@ -284,9 +278,9 @@ def _numbered(connection: Connection, said: Statement, known: list[Stored]) -> S
     """The statement with its number. The counter's row stays locked until the transaction ends: no gap, no double."""
     import dataclasses
 
-    if not said.totals.whole.total:
+    if said.amends is None and not said.totals.whole.total:
         return said
-    if said.amends is not None:
+    if said.amends is not None:  # even one that comes to nothing: it takes back what stands under a number
         original = said.amends
         turn = sum(1 for row in known if row.final and row.number is not None)
         return dataclasses.replace(said, number=InvoiceNumber(original.issuer, original.month, original.sequence, turn))

@@ -16,7 +16,8 @@ from gateway.db.tables.accounts import audit_log
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """A payment, and how its invoice stands: ``left`` is still to be paid. ``new`` is False for one booked before."""
+    """A payment, and how its invoice stands: ``left`` is still to be paid, below zero what was paid too much. An
+    ``amount`` below zero was given back. ``new`` is False for one booked before."""
 
     number: str
     amount: int
@@ -30,7 +31,8 @@ def book_payment(
 ) -> Booked:
     """Books a payment once per ``reference`` of the invoice. Raises ``CloseError``: unknown, not issued, or too much.
 
-    A payment to a document that was amended since counts for the month as a whole.
+    A payment to a document that was amended since counts for the month as a whole. ``amount`` below zero is money given
+    back, or a payment that was booked by mistake: at most what was received.
     """
     row = connection.execute(
         text("SELECT id, org, month FROM invoice WHERE number = :number FOR UPDATE"), {"number": number}
@@ -54,10 +56,7 @@ def book_payment(
         if known != amount:
             raise CloseError(f"reference {reference} stands for {known} won already")
         return Booked(number, amount, left, latest.state, new=False)
-    if latest.state not in ("issued", "overdue"):
-        raise CloseError(f"{latest.number} is {latest.state}: nothing is to be paid")
-    if not 0 < amount <= left:
-        raise CloseError(f"{left} won are left to pay on {latest.number}, not {amount}")
+    _possible(latest.number, latest.state, amount, left, latest.due - left)
     connection.execute(
         text(
             "INSERT INTO payment (invoice, amount, paid_on, reference, booked_by) "
@@ -68,9 +67,10 @@ def book_payment(
     sides = {"cash_clearing": Decimal(amount), "receivable": Decimal(-amount)}
     ledger.post(connection, "payment", org, f"{number}/{reference}", sides, memo=number)
     state = latest.state
-    if amount == left:
-        state = "paid"
-        connection.execute(text("UPDATE invoice SET state = 'paid' WHERE id = :id"), {"id": latest.id})
+    if amount == left or (state == "paid" and amount < left):
+        # what was given back is owed again; the daily look at due dates says whether it is overdue
+        state = "paid" if amount >= left else "issued"
+        connection.execute(text("UPDATE invoice SET state = :state WHERE id = :id"), {"state": state, "id": latest.id})
     details = {"amount": amount, "reference": reference, "paid_on": on.isoformat()}
     connection.execute(
         audit_log.insert().values(
@@ -78,6 +78,16 @@ def book_payment(
         )
     )  # fmt: skip
     return Booked(number, amount, left - amount, state, new=True)
+
+
+def _possible(number: str, state: str, amount: int, left: int, received: int) -> None:
+    if amount > 0:
+        if state not in ("issued", "overdue"):
+            raise CloseError(f"{number} is {state}: nothing is to be paid")
+        if amount > left:
+            raise CloseError(f"{left} won are left to pay on {number}, not {amount}")
+    elif state not in ("issued", "overdue", "paid") or not 0 < -amount <= received:
+        raise CloseError(f"{received} won were received on {number}, which is {state}: {-amount} cannot be given back")
 
 
 def mark_overdue(connection: Connection, today: dt.date) -> list[str]:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from gateway.business_days import business_days_between
 from gateway.db.tables.catalogue import exchange_rate
+from gateway.finance.holidays import declared
 from gateway.money import won_text
 
 
@@ -49,4 +50,5 @@ def staleness(connection: Connection, today: dt.date) -> Staleness:
     ).one_or_none()
     if row is None:
         return Staleness(None, 0, demo=False)
-    return Staleness(row.date, business_days_between(row.date, today), demo=row.source == "demo")
+    passed = business_days_between(row.date, today, declared(connection))
+    return Staleness(row.date, passed, demo=row.source == "demo")

@@ -159,7 +159,8 @@ payment = sa.Table(
     sa.Column("booked_by", sa.Text, nullable=False),
     sa.Column("booked_at", MOMENT, nullable=False, server_default=_NOW),
     sa.UniqueConstraint("invoice", "reference"),
-    sa.CheckConstraint("amount > 0", name="amount"),
+    # below zero: given back to the customer, or booked by mistake before
+    sa.CheckConstraint("amount <> 0", name="amount"),
 )
 
 month_collected = sa.Table(
@@ -233,4 +234,14 @@ usage_day = _rollup(
     # where end users are still to be forgotten
     sa.Index("ix_usage_day_end_user", "day", postgresql_where=sa.text("user_hash <> ''")),
     by="day",
+)
+
+# what `holidays` cannot know yet: a day off that the government declares a few weeks ahead (임시공휴일)
+holiday = sa.Table(
+    "holiday",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("entered_by", sa.Text, nullable=False),
+    sa.Column("entered_at", MOMENT, nullable=False, server_default=_NOW),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from billing.exports import books as exports
 from billing.invoices import close
+from billing.invoices.payments import book_payment
 from gateway.money import EXACT
 from tests.billing.books import Books
 from tests.billing.conftest import books, engines, role_url
@@ -20,6 +22,7 @@ __all__ = ["books", "engines", "role_url"]  # the fixtures of the books
 
 APPROVAL = "202601314100020300000a5d"
 LAST = "20260131"
+PAID = dt.date(2026, 2, 5)
 
 
 def sheets(closing: Closing) -> list[list[dict[str, Any]]]:
@@ -130,4 +133,26 @@ def test_a_month_paid_in_every_way_says_the_same_on_the_document_in_the_sheet_an
         org=closing.org,
     )
     assert vat[0].won == totals.due.vat
+    assert closing.violations() == {}
+
+
+def test_an_amendment_that_takes_all_of_it_back_has_a_number_and_its_row(books: Books) -> None:
+    closing = Closing(books)
+    closing.billing("prepaid", at(1, 0))
+    closing.use(at(3), "1000.5")  # nothing was there to pay for it: it became due
+    first = closing.close()
+    approved(closing, first.number)
+    with closing.connection() as connection:
+        close.issue(connection, closing.org, MONTH, FINALISER, PAID)
+        book_payment(connection, str(first.number), 1_100, PAID, "bank 1", FINALISER)
+    closing.lot(2_000, "promotion", at(20))
+    amended = closing.amend(code="02", why="보상 크레딧")
+    assert (amended.number, said(amended).totals.whole.total) == (f"{first.number}-A1", 0)
+    [[row]] = sheets(closing)
+    assert (row["T"], row["U"], row["BF"]) == (-1_000, -100, -1_100)
+    with closing.connection() as connection:
+        assert close.issue(connection, closing.org, MONTH, FINALISER, PAID).state == "paid"
+        back = book_payment(connection, str(amended.number), -1_100, PAID, "bank 2", FINALISER)
+    assert (back.left, back.state) == (0, "paid")
+    assert closing.balances() == {"wallet": Decimal("-999.5"), "promo": Decimal("999.5")}
     assert closing.violations() == {}

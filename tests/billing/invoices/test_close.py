@@ -14,6 +14,7 @@ from billing.invoices import close, collecting, lapse
 from billing.invoices.close import CloseError
 from billing.invoices.payments import book_payment, mark_overdue
 from billing.lock import SettlerLock
+from gateway.finance import holidays, rates
 from gateway.invoices import content, parties
 from gateway.invoices.totals import Amount
 from gateway.wire import keys
@@ -336,6 +337,50 @@ def test_issued_paid_in_two_parts_and_overdue_after_a_holiday(closing: Closing) 
     assert [row.state for row in _rows(closing)] == ["paid"]
     assert closing.balances() == {"revenue": -1000}
     assert closing.violations() == {}
+
+
+def test_money_that_is_given_back_is_owed_again(closing: Closing) -> None:
+    closing.use(at(3), "1000")
+    number = str(closing.close().number)
+
+    def book(amount: int, reference: str) -> tuple[int, str, bool]:
+        with closing.connection() as connection:
+            done = book_payment(connection, number, amount, dt.date(2026, 2, 9), reference, FINALISER)
+        return done.left, done.state, done.new
+
+    with pytest.raises(CloseError, match="given back"):
+        book(-1, "before it was issued")
+    with closing.connection() as connection:
+        close.issue(connection, closing.org, MONTH, FINALISER, dt.date(2026, 2, 5))
+    assert book(1_100, "a") == (0, "paid", True)
+    with pytest.raises(CloseError, match="1100 won were received"):
+        book(-1_101, "more than came")
+    assert book(-100, "a was 1,000") == (100, "issued", True)
+    assert book(-100, "a was 1,000") == (100, "issued", False)
+    assert closing.balances() == {"revenue": -1000, "receivable": 100}
+    assert book(100, "b") == (0, "paid", True)
+    assert closing.violations() == {}
+
+
+def test_a_holiday_declared_at_short_notice_moves_the_due_date_and_the_age_of_rates(closing: Closing) -> None:
+    monday, tuesday = dt.date(2026, 2, 9), dt.date(2026, 2, 10)
+    with closing.books.owner.begin() as connection:
+        parties.set_profile(connection, closing.org, {"terms": "day:9"}, "test")
+        for day, why in ((dt.date(2026, 2, 8), "no business day"), (monday, "has a name")):
+            with pytest.raises(ValueError, match=why):
+                holidays.enter(connection, day, "" if day == monday else "x", "test")
+        assert holidays.enter(connection, monday, "임시공휴일", "test")
+        assert not holidays.enter(connection, monday, "임시공휴일", "test")
+        connection.execute(
+            sa.text("INSERT INTO exchange_rate (id, date, rate, source, effective_from) "
+                    "VALUES ('manual@2026-02-06', '2026-02-06', 1400, 'manual', now())")
+        )  # fmt: skip
+        assert rates.staleness(connection, tuesday).business_days == 1
+    closing.use(at(3), "1000")
+    closing.close()
+    with closing.connection() as connection:
+        close.issue(connection, closing.org, MONTH, FINALISER, dt.date(2026, 2, 5))
+    assert closing.books.one("SELECT due_on FROM invoice WHERE org = :org", org=closing.org) == tuesday
 
 
 def test_a_receipt_is_paid_when_it_is_issued(closing: Closing) -> None:
