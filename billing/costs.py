@@ -145,8 +145,8 @@ def enter(
             raise CostError(f"{name} is 0 or more USD, with at most {MOST_DECIMALS} decimals")
     begins = start or dt.datetime.now(dt.UTC)
     values = {"provider": provider.strip(), "model": model, "effective_from": begins, "entered_by": actor} | given
-    made = connection.execute(insert(provider_price).values(values).on_conflict_do_nothing())
-    if not made.rowcount:
+    statement = insert(provider_price).values(values).on_conflict_do_nothing().returning(provider_price.c.model)
+    if connection.execute(statement).one_or_none() is None:
         raise CostError(f"{provider} has a price of {model} from that moment already")
     shown = {"provider": provider, "model": model, "effective_from": begins.isoformat()}
     shown |= {name: won_text(value) for name, value in given.items()}

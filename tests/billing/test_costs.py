@@ -122,6 +122,13 @@ def test_a_price_that_is_none_is_refused(books: Books, usd: dict[str, str]) -> N
         enter(books, "p", **usd)
 
 
+def test_a_moment_has_one_price(books: Books) -> None:
+    enter(books, "once", input_usd="1", output_usd="2")
+    with pytest.raises(costs.CostError, match="already"):
+        enter(books, "once", input_usd="3", output_usd="4")
+    assert books.one("SELECT input_usd FROM provider_price WHERE provider = 'once'") == 1
+
+
 def test_a_file_is_entered_whole_or_not_at_all(books: Books) -> None:
     good = b"provider,model,input_usd,output_usd,from\nlisted,openai/gpt-4o,1,2,2020-01-01T00:00:00Z\n"
     with books.billing.begin() as connection:
