@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 from api.console import BASE, wording
 from api.console.rendering import HEADERS, go, page
 from api.console.visit import Visit, visit_of
+from api.manage.asking import taken
 from api.manage.desk import Desk
 from gateway import task_kinds, tasks
-from gateway.accounts import access, roles
-from gateway.accounts.access import Looker
+from gateway.accounts import roles
 from gateway.errors import NotFound
 from gateway.tasks import Task
 
@@ -112,9 +112,8 @@ def visible(visit: Visit, found: Task) -> bool:
 def _first(connection: Connection, visit: Visit, found: Task) -> bytes | None:
     """The file's first piece, and the line in the organisation's access log that goes with it."""
     piece = tasks.part(connection, found.id, 0)
-    if piece is not None and found.org is not None:
-        looker = Looker(found.org, visit.person.person, visit.address)
-        access.note(connection, looker, found.kind, int((found.result or {}).get("rows", 0)))
+    if piece is not None:
+        taken(connection, found, visit.person.person, visit.address)
     return piece
 
 

@@ -136,18 +136,25 @@ async def download(desk: Desk, caller: Caller, task_id: str) -> Stream:
         over = found.expires_at is None or found.expires_at <= dt.datetime.now(dt.UTC)
         if found.file_name is None or over or tasks.part(change.connection, task_id, 0) is None:
             raise NotFound("There is no file of that task (any more).")
-        rows = int((found.result or {}).get("rows", 0))
+        taken(change.connection, found, caller.actor, caller.address)
         if found.org is None:
             change.audit("export.download", found.id, None, kind=found.kind, address=caller.address)
-        else:
-            looker = Looker(found.org, caller.actor, caller.address)
-            access.note(change.connection, looker, "export.download", rows, subject="", reason=found.kind)
         return found
 
     found = await desk.change(caller.actor, begin)
     return Stream(
         _pieces(desk, found.id), media_type=found.media_type, headers=_headers(found.file_name or "", found.size)
     )  # fmt: skip
+
+
+def taken(connection: Connection, found: Task, actor: str, address: str) -> None:
+    """Who fetches a task's file, in the access log of the organisation it is about; of all organisations', in each one's."""
+    month = found.parameters.get("month")
+    if found.org is not None:
+        rows = int((found.result or {}).get("rows", 0))
+        access.note(connection, Looker(found.org, actor, address), "export.download", rows, reason=found.kind)
+    elif month is not None:
+        access.note_month(connection, None, actor, address, "export.download", month, found.kind)
 
 
 async def _pieces(desk: Desk, task_id: str) -> AsyncGenerator[bytes]:

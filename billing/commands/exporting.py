@@ -11,8 +11,11 @@ from sqlalchemy import Engine
 
 from billing.commands.closing import Month
 from billing.commands.opened import AS_JSON, opened, show, signed_in
-from gateway.accounts import organisations
+from gateway.accounts import access, organisations
 from gateway.accounts.change import OPERATOR
+
+ADDRESS = "command line"
+"""Stands for the address of whoever works at the terminal."""
 
 
 @click.command()
@@ -37,7 +40,7 @@ def export(
     *,
     as_json: bool,
 ) -> None:
-    """Write WHAT of MONTH into a file. Every export stands in the audit log."""
+    """Write WHAT of MONTH into a file. Every export stands in the audit log, and in the access log of whose data it is."""
     from billing.exports import books
 
     kind = cast(books.What, what)
@@ -52,13 +55,17 @@ def export(
                 actor = signed_in(connection, email, password).id
             org = organisations.find(connection, organisation).id if organisation else None
             books.note(connection, kind, month, org, chosen, actor)
+            access.note_month(connection, org, actor, ADDRESS, "export.download", month, f"export.{kind}")
         if kind == "tax-invoice":
             _write_tax_files(engine, month, org, template, output, as_json=as_json)
             return
         part = output.with_name(output.name + ".part")
-        with part.open("wb") as target:
-            rows = books.write(engine, kind, month, org, chosen, target)
-        part.replace(output)
+        try:
+            with part.open("wb") as target:
+                rows = books.write(engine, kind, month, org, chosen, target)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
     show({"file": str(output), "rows": rows}, as_json=as_json)
 
 
@@ -69,7 +76,7 @@ def _write_tax_files(
     from billing.exports import books
 
     form = template.read_bytes() if template else None
-    with engine.connect() as connection:
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         files, chosen = books.tax_files(connection, month, org, form)
     names = [output] if len(files) == 1 else [
         output.with_stem(f"{output.stem}-{number}") for number in range(1, len(files) + 1)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import groupby
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, Protocol, cast
 
 from sqlalchemy import Connection, Engine, text
 
@@ -43,13 +43,23 @@ FORMATS: dict[What, tuple[Format, ...]] = {
 }
 FETCHED = 2_000
 
+
+class Progress(Protocol):
+    """Who wants to know how far an export is: rows (or organisations) ``done`` of ``total``; None while that is unknown."""
+
+    done: int
+    total: int | None
+
+
 # The last document of each organisation's month that is not a mere draft beside a final one.
-_DOCUMENTS = text("""
+_LAST = """
 SELECT DISTINCT ON (i.org) i.* FROM invoice i
 WHERE i.month = :month AND (CAST(:org AS uuid) IS NULL OR i.org = CAST(:org AS uuid))
 AND (CAST(:number AS text) IS NULL OR i.number = :number)
 ORDER BY i.org, (i.finalised_at IS NOT NULL) DESC, i.amendment DESC
-""")
+"""
+_DOCUMENTS = text(_LAST)
+_DOCUMENT_IDS = text(f"SELECT id FROM ({_LAST}) last ORDER BY org")
 _UNCLOSED = text("""
 SELECT DISTINCT u.org FROM usage u WHERE u.month = :month AND u.won > 0
 AND (CAST(:org AS uuid) IS NULL OR u.org = CAST(:org AS uuid))
@@ -67,6 +77,9 @@ _FINAL = text("""
 SELECT i.* FROM invoice i WHERE i.month = :month AND (CAST(:org AS uuid) IS NULL OR i.org = CAST(:org AS uuid))
 AND i.finalised_at IS NOT NULL ORDER BY i.org, i.amendment
 """)
+_COUNT = text(
+    "SELECT count(*) FROM usage WHERE month = :month AND (CAST(:org AS uuid) IS NULL OR org = CAST(:org AS uuid))"
+)
 # One voucher a day for all calls of an organisation: nobody books a million vouchers.
 _JOURNAL = text("""
 SELECT day, voucher, kind, org, name, account, won, memo, reference FROM (
@@ -109,10 +122,12 @@ def write(
     *,
     number: str | None = None,
     drafts: bool = True,
+    progress: Progress | None = None,
 ) -> int:
     """Writes one export into ``target`` and returns how many rows (documents) it has. Raises ``ExportError``.
 
     ``number`` names the document where a month has several; without ``drafts`` only those that went out are shown.
+    ``progress`` is told of the rows of usage and journal, and of a settlement's organisations.
     """
     if form not in FORMATS[what]:
         raise ExportError(f"{what} comes as {' or '.join(FORMATS[what])}, not as {form}")
@@ -120,17 +135,19 @@ def write(
         match what:
             case "settlement":
                 columns = settlement.COLUMNS if org else settlement.WITH_COST
-                return _table(target, form, columns, _settlement(connection, month, org), settlement.SHEET)
+                return _table(target, form, columns, _settlement(connection, month, org, progress), settlement.SHEET)
             case "usage":
                 if (gone := retired.since(connection, month)) is not None:
                     raise ExportError(
                         f"the calls of {month} were retired on {gone.astimezone(SEOUL):%Y-%m-%d}: "
                         "their sums remain in settlement, invoice and journal"
                     )
-                rows = _usage(connection, month, org)
+                if progress is not None:
+                    progress.total = connection.execute(_COUNT, {"month": month, "org": org}).scalar_one()
+                rows = _Counted(_usage(connection, month, org), progress)
                 return _table(target, form, usage_detail.COLUMNS, rows, usage_detail.SHEET)
             case "journal":
-                return _chunks(target, journal_csv(_journal(connection, month, org)))
+                return _chunks(target, journal_csv(_Counted(_journal(connection, month, org), progress)))
             case "tax-invoice":
                 raise ExportError("the upload sheet may need several files: ask tax_files for them")
             case "invoice":
@@ -151,9 +168,17 @@ def _invoice(row: Any) -> Invoice:
     )  # fmt: skip
 
 
-def _settlement(connection: Connection, month: str, org: str | None) -> Iterator[SettlementRow]:
+def _settlement(
+    connection: Connection, month: str, org: str | None, progress: Progress | None
+) -> Iterator[SettlementRow]:
     asked = {"month": month, "org": org, "number": None}
-    for row in connection.execute(_DOCUMENTS, asked).all():
+    # One document in memory at a time: a large installation's together are hundreds of megabytes.
+    closed = connection.execute(_DOCUMENT_IDS, asked).scalars().all()
+    unclosed = connection.execute(_UNCLOSED, asked).scalars().all()
+    if progress is not None:
+        progress.total = len(closed) + len(unclosed)
+    for document_id in _Counted(closed, progress):
+        row = connection.execute(text("SELECT * FROM invoice WHERE id = :id"), {"id": document_id}).one()
         said = content.read(row.content)
         if org is None:
             said = dataclasses.replace(
@@ -165,8 +190,8 @@ def _settlement(connection: Connection, month: str, org: str | None) -> Iterator
             number=row.number or "", approval=row.approval or "", status=row.state,
         )  # fmt: skip
         yield from settlement_rows(billed, said.totals)
-    for unclosed in connection.execute(_UNCLOSED, asked).scalars().all():
-        billed, totals = _open_month(connection, month, str(unclosed))
+    for one in _Counted(unclosed, progress):
+        billed, totals = _open_month(connection, month, str(one))
         yield from settlement_rows(billed, totals)
 
 
@@ -227,16 +252,18 @@ def _table(target: IO[bytes], form: Format, columns: Sequence[Column[Row]], rows
 
 
 class _Counted:
-    """Counts rows as they pass."""
+    """Counts rows as they pass, and tells who wants to know."""
 
-    def __init__(self, rows: Iterable[Any]) -> None:
-        self._rows = rows
+    def __init__(self, rows: Iterable[Any], progress: Progress | None = None) -> None:
+        self._rows, self._progress = rows, progress
         self.count = 0
 
     def __iter__(self) -> Iterator[Any]:
         for row in self._rows:
             self.count += 1
             yield row
+            if self._progress is not None:
+                self._progress.done += 1
 
 
 def _chunks(target: IO[bytes], chunks: Iterator[bytes]) -> int:

@@ -26,7 +26,8 @@ def export(job: Job) -> Outcome:
     target = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the task ends, and gone when it is closed
     number = given.number if what == "invoice" else None
     rows = books.write(
-        job.engine, what, given.month, job.org, given.format, target, number=number, drafts=job.person.operator
+        job.engine, what, given.month, job.org, given.format, target, number=number, drafts=job.person.operator,
+        progress=job.progress,
     )  # fmt: skip
     return _stored(job, target, rows, given.format)
 

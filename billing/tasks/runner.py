@@ -111,6 +111,7 @@ class Lane(threading.Thread):
         outcome = REPEATABLE[kind](job)
         try:
             with self._engine.begin() as connection:
+                claims.renew(connection, mine, self._lease_s, progress.done, progress.total)
                 claims.finish(connection, mine, outcome)
         finally:
             if outcome.file is not None:

@@ -58,6 +58,24 @@ def note(
     connection.execute(access_log.insert().values(values))
 
 
+def note_month(
+    connection: Connection, org: str | None, actor: str, address: str, action: str, month: str, reason: str
+) -> None:
+    """Writes down that a month's (``YYYYMM``) records were taken away as a file, in the transaction in which they go: of
+    one organisation, or a line for each that has any. ``records`` is how many calls the month has so far."""
+    connection.execute(
+        sa.text(
+            "INSERT INTO access_log (org, actor, address, action, subject, reason, records) "
+            "SELECT o.id, :actor, :address, :action, '', :reason, coalesce(d.calls, 0) FROM organisation o "
+            "LEFT JOIN (SELECT org, sum(calls) AS calls FROM usage_day "
+            "WHERE to_char(day, 'YYYYMM') = :month GROUP BY org) d ON d.org = o.id "
+            "WHERE CASE WHEN CAST(:org AS uuid) IS NULL THEN d.org IS NOT NULL ELSE o.id = CAST(:org AS uuid) END "
+            "ORDER BY o.id"
+        ),
+        {"org": org, "actor": actor, "address": address, "action": action, "month": month, "reason": reason},
+    )
+
+
 def _noted(connection: Connection, who: Looker, action: str, seconds: int) -> bool:
     log = access_log.c
     newest = (

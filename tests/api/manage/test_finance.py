@@ -148,6 +148,8 @@ async def test_the_whole_installation_is_the_operators(office: Office, billing: 
     task = await done(one, "POST", "/exports", everything)
     assert (await one.call("GET", f"/tasks/{task['id']}/file")).status_code == 200
     assert (await office.call(owner, "GET", f"/tasks/{task['id']}")).status_code == 404
+    [look] = (await office.call(owner, "GET", "/access-log")).json()["data"]  # theirs was in it, too
+    assert (look["action"], look["reason"], look["records"]) == ("export.download", "export.usage", 1)
 
 
 async def test_rates_and_the_look_at_the_books(office: Office, billing: Runner) -> None:

@@ -81,6 +81,10 @@ def test_a_month_from_draft_to_payment_and_every_file_of_it(
     paid = terminal.ask("payment", "book", number, "136902", "--on", "2026-02-20", "--reference", "B1", "--as", LEE)
     assert paid == {"number": number, "amount": 136_902, "left": 0, "state": "paid", "new": True}
 
+    back = terminal.ask("payment", "refund", number, "2", "--on", "2026-02-21", "--reference", "B2", "--as", LEE)
+    assert (back["amount"], back["left"], back["state"]) == (-2, 2, "issued")  # type: ignore[index]
+    terminal.ask("payment", "book", number, "2", "--on", "2026-02-22", "--reference", "B3", "--as", LEE)
+
     def export(what: str, name: str) -> Path:
         target = tmp_path / name
         terminal.ask("export", what, MONTH, *only, "-o", str(target), "--as", KIM)
@@ -103,6 +107,16 @@ def test_a_month_from_draft_to_payment_and_every_file_of_it(
     assert "comes as" in terminal.refused("export", "journal", MONTH, "-o", str(tmp_path / "j.pdf"))
     logged = "SELECT count(*) FROM audit_log WHERE org = :org AND action LIKE 'export.%' AND actor <> 'operator'"
     assert books.one(logged, org=books.org) == 8
+    looks = (
+        "SELECT reason, records, address FROM access_log WHERE org = :org AND action = 'export.download' ORDER BY id"
+    )
+    rows = books.rows(looks, org=books.org)
+    assert [row.reason for row in rows] == [f"export.{what}" for what in (
+        "settlement", "usage", "journal", "tax-invoice", "invoice", "invoice", "invoice", "invoice",
+    )]  # fmt: skip
+    assert {(row.records, row.address) for row in rows} == {(2, "command line")}
+    assert "draft it first" in terminal.refused("export", "invoice", "199901", *only, "-o", str(tmp_path / "none.pdf"))
+    assert not list(tmp_path.glob("*.part")) and not (tmp_path / "none.pdf").exists()
     assert closing.violations() == {}
 
 
@@ -118,8 +132,16 @@ def test_late_usage_is_amended_from_the_terminal_and_the_overview_says_so(books:
     for step in ("review", "finalise"):
         [done] = terminal.ask("close", step, MONTH, "--org", books.org, "--as", LEE)  # type: ignore[misc]
     assert done["number"].endswith("-A1")
+    assert "issued by 2026-02-10" in terminal.run("close", "show", MONTH, "--org", books.org).output
     shown = terminal.ask("close", "show", MONTH, "--org", books.org)
     assert [(row["state"], row["supply"]) for row in shown] == [("amended", 100), ("final", 111)]  # type: ignore[attr-defined]
+
+
+def test_a_temporary_holiday_is_entered_and_listed(terminal: Terminal) -> None:
+    assert terminal.ask("holiday", "add", "2031-03-04", "--name", "임시공휴일") == {"day": "2031-03-04", "new": True}
+    assert "no business day" in terminal.refused("holiday", "add", "2031-03-01", "--name", "삼일절")
+    shown = terminal.ask("holiday", "list")
+    assert {"day": "2031-03-04", "name": "임시공휴일", "entered_by": "operator"} in shown  # type: ignore[operator]
 
 
 def test_billing_data_is_entered_shown_and_checked(books: Books, terminal: Terminal) -> None:

@@ -66,6 +66,7 @@ def test_finance_gets_what_its_role_allows_of_its_own_organisation(counter: Coun
     else:
         assert asked.state == "done", asked.error
         assert counter.file(asked).startswith(b"\xef\xbb\xbf")
+        assert (asked.progress, asked.total) == (1, 1)  # rows of usage, organisations of a settlement
 
 
 def test_rights_are_those_of_the_moment_in_which_it_is_done(counter: Counter) -> None:
