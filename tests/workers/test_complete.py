@@ -378,6 +378,17 @@ async def test_missing_usage_is_estimated_in_the_customers_favour(
     assert event.micro > 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_empty_answer_costs_its_input(line: Line, provider: Provider, start: Start, stream: bool) -> None:
+    worker = await start()
+    job = await line.place(chat("[[mock tokens=0]]", stream=stream))
+    await worker.run(job)
+    event, call = the_event(line), provider.log.calls[0]
+    due = charge(Quantities(prompt=call.prompt_tokens, completion=0), price_of(MODEL, TERMS), Decimal(TERMS.rate))
+    assert (event.outcome, event.tokens.completion, Decimal(event.won)) == ("complete", 0, due.exact)
+    assert due.exact > 0
+
+
 async def test_a_strict_charge_never_passes_its_hold(line: Line, start: Start) -> None:
     worker = await start()
     one_token_micro = 14_006_000_000 // 1_000_000  # 10 USD per 1M x 1400.60 won
