@@ -1,4 +1,6 @@
-"""How long a month's close takes and how much memory: `python -m tests.bench.close [CALLS] [ORGANISATIONS]`.
+"""How long a month's close takes and how much memory: `python -m tests.bench.close [CALLS] [ORGANISATIONS] [FILE…]`.
+
+A file is named like `settlement.xlsx`; all of them, if none is.
 
 The calls are written into the usage table directly, since settling them is measured elsewhere. Figures are of this
 process; PostgreSQL shares the machine.
@@ -19,6 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine
 
+from billing import ledger
 from billing.exports import books
 from billing.invoices import close
 from gateway.accounts.people import Person
@@ -49,6 +52,12 @@ FROM (SELECT n, CAST(:start AS bigint) + n * 100 AS ms, 'openai/m' || n % 5 AS m
 CROSS JOIN LATERAL (SELECT (prompt * 2.5 + completion * 10) * rate * 0.000001 AS won) w
 """
 
+# The journal is read from the ledger, so the calls are booked there as settlement would.
+_STAGE = """
+CREATE TEMP TABLE settled_now ON COMMIT DROP AS
+SELECT * FROM usage WHERE month = :month AND org = CAST(:org AS uuid)
+"""
+
 
 def timed(figures: dict[str, Any], name: str, work: Callable[[], Any]) -> Any:
     """Runs one step and notes its seconds."""
@@ -75,12 +84,17 @@ def fill(owner: Engine, calls: int, organisations: int) -> list[str]:
             values["start"] = start + number  # no two calls have the same id
             connection.execute(sa.text(_FILL), values)
             orgs.append(org)
+    for org in orgs:
+        with owner.begin() as connection:
+            connection.execute(sa.text(_STAGE), {"org": org, "month": MONTH})
+            ledger.ensure_accounts(connection, [org])
+            ledger.post_usage(connection)
     with owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("ANALYZE usage"))
     return orgs
 
 
-def main(calls: int, organisations: int) -> dict[str, Any]:
+def main(calls: int, organisations: int, *files: str) -> dict[str, Any]:
     """Drafts, reviews and finalises the month, writes its files, and says how long each took."""
     figures: dict[str, Any] = {"calls": calls, "organisations": organisations}
     with servers() as (postgres, _), tempfile.TemporaryDirectory() as folder:
@@ -99,18 +113,33 @@ def main(calls: int, organisations: int) -> dict[str, Any]:
         figures["close_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         exports: tuple[tuple[books.What, books.Format], ...] = (
             ("settlement", "xlsx"),
+            ("settlement", "csv"),
+            ("journal", "csv"),
             ("usage", "csv"),
             ("usage", "xlsx"),
         )
-        for what, form in exports:
+        for what, form in [one for one in exports if not files or ".".join(one) in files]:
             path = Path(folder) / f"{what}.{form}"
             with path.open("wb") as target:
                 timed(figures, f"{what}_{form}_s", lambda: books.write(engine, what, MONTH, None, form, target))  # noqa: B023
+            figures[f"{what}_{form}_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        timed(figures, "tax_invoice_s", lambda: _tax_files(engine))
+        timed(figures, "invoice_pdf_s", lambda: _document(engine, orgs[0], Path(folder) / "invoice.pdf"))
         figures["most_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         engine.dispose()
     return figures
 
 
+def _tax_files(engine: Engine) -> None:
+    with engine.connect() as connection:
+        books.tax_files(connection, MONTH, None, None)
+
+
+def _document(engine: Engine, org: str, path: Path) -> None:
+    with path.open("wb") as target:
+        books.write(engine, "invoice", MONTH, org, "pdf", target)
+
+
 if __name__ == "__main__":
-    given = [int(number) for number in sys.argv[1:]]
-    print(json.dumps(main(*(given + [CALLS, ORGANISATIONS][len(given) :])), indent=2))
+    numbers, wanted = [int(given) for given in sys.argv[1:3]], sys.argv[3:]
+    print(json.dumps(main(*(numbers + [CALLS, ORGANISATIONS][len(numbers) :]), *wanted), indent=2))

@@ -13,8 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Connection
+from structlog.testing import capture_logs
 
-from billing import fx, prices
+from billing import fx, metrics, prices
 from billing.app import look_after_rates
 from billing.commands import rates as commands
 from gateway.catalogue.model import NoRate
@@ -146,6 +147,19 @@ def test_the_hourly_task_fetches_what_is_missing_from_eleven_on(books: Books, so
     for _ in range(2):
         look_after_rates(books.billing, books.redis, settings, NOON)
     assert books.one(entered) == 1
+
+
+def test_an_old_rate_raises_the_alarm_after_five_business_days(books: Books) -> None:
+    friday = dt.datetime(2035, 3, 9, 12, tzinfo=SEOUL)
+    with books.owner.begin() as connection:
+        fx.enter(connection, [fx.Published(friday.date(), Decimal(1400), "manual")], "t", insist=True, now=friday)
+    alarms: list[bool] = []
+    for days in (7, 8, 9, 10):  # the fifth business day is the Friday after, the sixth the Monday after that
+        with capture_logs() as told:
+            look_after_rates(books.billing, books.redis, SETTINGS, friday + dt.timedelta(days=days))
+        alarms.append("rate_is_stale" in [line["event"] for line in told])
+    assert alarms == [False, False, False, True]
+    assert metrics.RATE_AGE._value.get() == 6
 
 
 def test_selling_stops_when_the_newest_rate_is_too_old(connection: Connection) -> None:
