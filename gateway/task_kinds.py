@@ -18,7 +18,7 @@ from gateway.errors import InvalidRequest, NotFound
 Month = Annotated[str, msgspec.Meta(pattern="^2[0-9]{3}(0[1-9]|1[0-2])$")]
 Some = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Words = Annotated[str, msgspec.Meta(min_length=1, max_length=2_000)]
-Won = Annotated[int, msgspec.Meta(ge=1, le=9_000_000_000_000)]
+Won = Annotated[int, msgspec.Meta(ge=-9_000_000_000_000, le=9_000_000_000_000)]
 Number = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
 ReasonCode = Literal["01", "02", "03", "04", "05", "06"]
 
@@ -91,7 +91,8 @@ class Approve(Parameters, frozen=True):
 
 
 class Payment(Parameters, frozen=True):
-    """``payment.book``: whole won with VAT; the same ``reference`` of an invoice is booked once."""
+    """``payment.book``: whole won with VAT; the same ``reference`` of an invoice is booked once. Below zero: given back, or
+    booked by mistake before, up to what was received."""
 
     number: Number
     amount: Won

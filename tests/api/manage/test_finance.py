@@ -108,6 +108,10 @@ async def test_a_month_from_company_data_to_the_paid_invoice(office: Office, bil
     assert (await done(one, "POST", "/payments", paid))["result"]["state"] == "paid"
     [booked] = (await visit.call("GET", "/payments")).json()["data"]
     assert booked["amount_krw"] == 110_000
+    back = await done(one, "POST", "/payments", paid | {"amount": -10_000, "reference": "R1 was 100,000"})
+    assert (back["result"]["left"], back["result"]["state"]) == (10_000, "issued")
+    assert (await done(one, "POST", "/payments", paid | {"amount": 0, "reference": "R0"}))["state"] == "failed"
+    await done(one, "POST", "/payments", paid | {"amount": 10_000, "reference": "R2"})
     months = {month["month"]: month for month in (await one.call("GET", "/months")).json()["data"]}
     assert months[MONTH]["received_krw"] >= 110_000
     rows = (await one.call("GET", f"/months/{MONTH}")).json()["data"]
