@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import http.server
 import json
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -149,14 +151,21 @@ def test_the_hourly_task_fetches_what_is_missing_from_eleven_on(books: Books, so
     assert books.one(entered) == 1
 
 
-def test_an_old_rate_raises_the_alarm_after_five_business_days(books: Books) -> None:
+class Uncommitted:
+    """An engine whose every connection is the one that is rolled back in the end."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connect = lambda: contextlib.nullcontext(connection)
+
+
+def test_an_old_rate_raises_the_alarm_after_five_business_days(books: Books, connection: Connection) -> None:
     friday = dt.datetime(2035, 3, 9, 12, tzinfo=SEOUL)
-    with books.owner.begin() as connection:
-        fx.enter(connection, [fx.Published(friday.date(), Decimal(1400), "manual")], "t", insist=True, now=friday)
+    fx.enter(connection, [fx.Published(friday.date(), Decimal(1400), "manual")], "t", insist=True, now=friday)
+    engine: Any = Uncommitted(connection)
     alarms: list[bool] = []
     for days in (7, 8, 9, 10):  # the fifth business day is the Friday after, the sixth the Monday after that
         with capture_logs() as told:
-            look_after_rates(books.billing, books.redis, SETTINGS, friday + dt.timedelta(days=days))
+            look_after_rates(engine, books.redis, SETTINGS, friday + dt.timedelta(days=days))
         alarms.append("rate_is_stale" in [line["event"] for line in told])
     assert alarms == [False, False, False, True]
     assert metrics.RATE_AGE._value.get() == 6
