@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -24,6 +24,16 @@ from psycopg import sql
 
 from gateway.engines import PostgresServer, ValkeyServer
 from tests.installation import RunningInstallation
+from tests.scheduling import ByRoom
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByRoom | None:
+    """Where `--dist` asks for files to be kept together, whole installations are, too."""
+    return ByRoom(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
