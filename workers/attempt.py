@@ -30,6 +30,7 @@ from workers.providers.base import (
     Warned,
     Whole,
 )
+from workers.providers.parameters import choices_of
 from workers.routing.candidates import Candidate
 from workers.routing.turns import Turns
 from workers.share import Share
@@ -140,6 +141,7 @@ class Attempt:
         self._failure: ProviderFailure | None = None
         self._told_slow = False
         self._has_health = deployment.provider != "sandbox"  # its failures are what it is for: no breaker opens
+        self._choices = choices_of(self._wanted)
         self._open_choices: set[int] = set()
         self._ended_choices: set[int] = set()
 
@@ -204,8 +206,7 @@ class Attempt:
         while True:
             if self._failure is not None:
                 return self._give_up(self._failure)
-            finished = bool(self._open_choices) and self._open_choices <= self._ended_choices
-            idle = min(self._limits.idle_s, AFTER_FINISH_S) if finished else self._limits.idle_s
+            idle = min(self._limits.idle_s, AFTER_FINISH_S) if self._all_ended else self._limits.idle_s
             try:
                 data = await self._upstream.read(min(self._loop.time() + idle, self._total))
             except UpstreamFailed as failed:
@@ -213,9 +214,14 @@ class Attempt:
             if events := self._read(data):
                 return events
 
+    @property
+    def _all_ended(self) -> bool:
+        """Every choice that was asked for has told why it ended; one that has not begun may be yet to come."""
+        return len(self._ended_choices) >= self._choices and self._open_choices <= self._ended_choices
+
     def _give_up(self, failure: ProviderFailure) -> list[Event]:
         """An answer whose choices have all ended is complete, however its connection ended."""
-        if self._open_choices and self._open_choices <= self._ended_choices:
+        if self._all_ended:
             self.done = True
             return [Done()]
         raise UpstreamFailed(failure)

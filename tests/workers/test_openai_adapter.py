@@ -116,8 +116,8 @@ STREAM = b"".join(
 )
 
 
-def read(raw: list[bytes], stream: bool = True, model: str = "openai/gpt-4o") -> list[Event]:
-    reader = ADAPTER.reader(call({"model": "m", "messages": [], "stream": stream}, model))
+def read(raw: list[bytes], stream: bool = True, model: str = "openai/gpt-4o", **fields: object) -> list[Event]:
+    reader = ADAPTER.reader(call({"model": "m", "messages": [], "stream": stream, **fields}, model))
     events = [event for piece in raw for event in reader.feed(piece)]
     return [*events, *reader.end()]
 
@@ -153,6 +153,26 @@ def test_a_stream_that_goes_wrong_never_looks_complete(raw: bytes, kind: str) ->
 
 def test_a_finished_stream_without_its_last_word_is_complete() -> None:
     assert read([STREAM.removesuffix(b"data: [DONE]\n\n")])[-1] == Done()
+
+
+OPEN = [chunk(choices=[{"index": i, "delta": {"content": "x"}, "finish_reason": None}]) for i in (0, 1)]
+ENDED = [chunk(choices=[{"index": i, "delta": {}, "finish_reason": "stop"}]) for i in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "complete"),
+    [
+        (OPEN[0] + OPEN[1] + ENDED[0], False),
+        (OPEN[0] + OPEN[1] + ENDED[0] + b"data: [DONE]\n\n", False),
+        (OPEN[0] + ENDED[0], False),
+        (OPEN[0] + ENDED[0] + b"data: [DONE]\n\n", True),
+        (OPEN[0] + ENDED[0] + OPEN[1] + ENDED[1], True),
+    ],
+    ids=["second-open", "second-open-done", "second-not-begun", "one-is-all-it-gives", "both"],
+)
+def test_several_choices_are_complete_when_all_of_them_have_ended(raw: bytes, complete: bool) -> None:
+    last = read([raw], n=2)[-1]
+    assert last == Done() if complete else isinstance(last, Failed) and last.failure.kind == "cut"
 
 
 def test_a_whole_answer_keeps_every_field() -> None:

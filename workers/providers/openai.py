@@ -27,7 +27,7 @@ from workers.providers.base import (
 from workers.providers.openai_choices import FINISH, GAVE_UP, Choices, gave_up
 from workers.providers.openai_errors import classify, in_stream, refused_inside
 from workers.providers.openai_messages import in_words, messages_for
-from workers.providers.parameters import Parameters, parameters
+from workers.providers.parameters import Parameters, choices_of, parameters
 from workers.providers.refusals import Unservable, refusal
 from workers.providers.sse import EventTooLarge, SseParser
 
@@ -118,7 +118,7 @@ class OpenAI:
         except Unservable:
             warnings = []  # refused: there is no answer to read
         if call.stream:
-            return _StreamReader(read_usage, choices, warnings)
+            return _StreamReader(read_usage, choices, choices_of(call), warnings)
         plain = quirks.reasoning_field in ("hidden", "reasoning_content")
         return _WholeReader(read_usage, choices, plain, warnings)
 
@@ -188,16 +188,23 @@ def _stream_options(asked: msgspec.Raw | None) -> dict[str, Any]:
 
 
 class _StreamReader:
-    """Chunks to events. The id is told once; extras as they change."""
+    """Chunks to events. The id is told once; extras as they change.
 
-    def __init__(self, read_usage: openai_usage.ReadUsage, choices: Choices, warnings: Sequence[Warned] = ()) -> None:
+    The answer is complete where every choice that began has ended; without `[DONE]` all that were asked for must have.
+    """
+
+    def __init__(
+        self, read_usage: openai_usage.ReadUsage, choices: Choices, asked: int, warnings: Sequence[Warned] = ()
+    ) -> None:
         self._sse = SseParser()
         self._read_usage = read_usage
         self._choices = choices
+        self._asked = asked
         self._first: list[Event] = [*warnings]
         self._id: str | None = None
         self._extra: tuple[Any, ...] = (None,) * len(_EXTRAS)
-        self._finished = False
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
         self._over = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -219,12 +226,16 @@ class _StreamReader:
         for event in self._sse.end():
             self._one(event.data, events)
         if not self._over:
-            if self._finished:
+            if self._finished and len(self._ended) >= self._asked:
                 events.append(Done())
                 self._over = True
             else:
                 self._fail(events, ProviderFailure(kind="cut", message="the stream ended without an end", status=200))
         return events
+
+    @property
+    def _finished(self) -> bool:
+        return bool(self._ended) and self._begun <= self._ended
 
     def _fail(self, events: list[Event], failure: ProviderFailure) -> list[Event]:
         self._over = True
@@ -267,7 +278,9 @@ class _StreamReader:
                 self._fail(events, gave_up(finish))
                 return
             finish = FINISH.get(finish, finish) if finish is not None else None
-            self._finished = self._finished or finish is not None
+            self._begun.add(choice.index)
+            if finish is not None:
+                self._ended.add(choice.index)
             delta = self._choices.delta(choice.index, choice.delta or {}, finish)
             events.append(Delta(choice.index, delta, finish, choice.logprobs, bears_content(delta)))
         usage = bytes(chunk.usage)

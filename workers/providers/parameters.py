@@ -99,6 +99,12 @@ def cap_of(call: ProviderCall) -> int | None:
     return None
 
 
+def choices_of(call: ProviderCall) -> int:
+    """How many choices the answer must have: the client's `n`, where the model knows it."""
+    raw = bytes(call.fields.get("n", b""))
+    return max(1, int(raw)) if raw.isdigit() and call.model.supports("n") else 1
+
+
 def _choice(model: Model, found: Parameters, name: str, raw: msgspec.Raw) -> None:
     """One of a few words; any other is taken out with a logged warning, as the API documents."""
     value = _decode(raw)
