@@ -58,14 +58,16 @@ class Limits:
 
 
 def limits_of(candidate: Candidate, settings: Settings) -> Limits:
-    """The model's own limits, or what the settings say instead."""
-    model = candidate.model
-    first = settings.first_token_timeout_s or model.first_token_timeout_s
+    """The deployment's own limits, else what the settings say for all, else the model's."""
+    model, deployment = candidate.model, candidate.deployment
+    first = (
+        deployment.time_limit("first_token_timeout_s") or settings.first_token_timeout_s or model.first_token_timeout_s
+    )
     return Limits(
         first,
         first * max(1.0, settings.alone_patience),
-        settings.idle_timeout_s or model.idle_timeout_s,
-        settings.total_timeout_s or model.total_timeout_s,
+        deployment.time_limit("idle_timeout_s") or settings.idle_timeout_s or model.idle_timeout_s,
+        deployment.time_limit("total_timeout_s") or settings.total_timeout_s or model.total_timeout_s,
     )
 
 

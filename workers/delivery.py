@@ -30,7 +30,7 @@ async def answer(room: Room, call: Call) -> Ended:
     groups = candidates(call.job, room.models, room.deployments.current)
     if not groups:
         return Ended("failed", faults.no_deployment(call.job.asked), error="no_deployment", free=True)
-    budget = room.settings.request_budget_s or 2 * limits_of(groups[0][0], room.settings).total_s
+    budget = room.settings.request_budget_s or 2 * max(limits_of(c, room.settings).total_s for c in groups[0])
     plan = Plan(groups, Limits.of(room.settings), asyncio.get_running_loop().time() + budget)
     try:
         if call.job.stream:

@@ -12,7 +12,7 @@
     region = "kr"
     domestic = false                 # answers from within Korea
     no_training = false              # contractually does not train on requests
-    options = { path = "/chat/completions" }
+    options = { path = "/chat/completions", first_token_timeout_s = "60" }
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.catalogue.model import Model
-from gateway.deployments.deployment import Deployment
+from gateway.deployments.deployment import LONGEST_LIMIT_S, TIME_LIMITS, Deployment
 from gateway.deployments.providers import known
 
 MOST_WEIGHT = 1_000
@@ -101,6 +101,7 @@ def _deployment(entry: _Entry, models: Mapping[str, Model], environ: Mapping[str
     key = _key(entry, provider, environ, mistakes)
     if not 0 <= entry.weight <= MOST_WEIGHT:
         mistakes.append(f"weight {entry.weight} is not between 0 and {MOST_WEIGHT}")
+    mistakes += _wrong_limits(entry.options)
     if mistakes:
         raise MistakesInFile(mistakes)
     return Deployment(
@@ -127,6 +128,19 @@ def _wrong_url(base_url: str) -> list[str]:
     if parts.query or parts.fragment:
         return [f"base_url {base_url!r} must end with its path"]
     return []
+
+
+def _wrong_limits(options: Mapping[str, str]) -> list[str]:
+    mistakes: list[str] = []
+    for name in TIME_LIMITS:
+        if name in options:
+            try:
+                seconds = float(options[name])
+            except ValueError:
+                seconds = 0.0
+            if not 0 < seconds <= LONGEST_LIMIT_S:
+                mistakes.append(f"options.{name} is not between 0 and {LONGEST_LIMIT_S:g} seconds")
+    return mistakes
 
 
 def _key(entry: _Entry, provider: str, environ: Mapping[str, str], mistakes: list[str]) -> str:
