@@ -1,4 +1,7 @@
-"""One installation with two workers and impatient limits; one mock that stands for every provider.
+"""One installation with two workers; one mock that stands for every provider.
+
+Only a host that falls silent has short time limits, as options of its deployment: a machine that stalls for a second or
+two makes no sound host look silent, and no call is asked twice for it.
 
 A test names its deployments after itself (`cut-first`, `cut-second`), so that breakers, weights and pauses of one test
 are nobody else's, and asks for them with `provider.order`. What each does is told to the mock by upstream model.
@@ -20,6 +23,7 @@ from tests.provider.behaviour import parse_behaviour
 from tests.provider.dialects.openai import answer_text
 from tests.provider.log import Call
 from tests.provider.server import Provider, running_provider
+from tests.provider.silence import limits_met_by
 
 MODEL = "openai/gpt-4o"
 TOKENS = 24
@@ -29,12 +33,12 @@ FIRST_TOKEN_S, IDLE_S, TOTAL_S = 0.6, 0.6, 2.0
 PATIENCE_S = 15.0
 """A call that takes longer has met a limit that did not work: the mock's silences last for ever."""
 LIMITS = {
-    "WONROUTER_FIRST_TOKEN_TIMEOUT_S": str(FIRST_TOKEN_S),
-    "WONROUTER_IDLE_TIMEOUT_S": str(IDLE_S),
-    "WONROUTER_TOTAL_TIMEOUT_S": str(TOTAL_S),
     "WONROUTER_BACKOFF_S": "0.1",
     "WONROUTER_BREAKER_PROBE_S": "0.5",
+    "WONROUTER_BREAKER_PATIENCE_S": "10",
+    "WONROUTER_ALONE_PATIENCE": "20",
 }
+"""A silent host is not given up before the other one has had time to speak."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,20 @@ class Host:
     model: str = MODEL
     weight: int = 1
     dialect: str = "openai"
+    way: str = "sse"
+    """How it is asked, where that decides which limit its silence meets."""
 
     @property
     def upstream(self) -> str:
         """The name by which the mock knows it."""
         return f"{self.name}-{self.model.rpartition('/')[2]}"
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The deployment's: its dialect, and the limit that its silence meets."""
+        streamed = self.way == "sse"
+        limits = limits_met_by(self.does, first_s=FIRST_TOKEN_S, idle_s=IDLE_S, total_s=TOTAL_S, streamed=streamed)
+        return {"dialect": self.dialect, **limits}
 
 
 @dataclass
@@ -144,10 +157,11 @@ class Scene:
     def _table(self, host: Host) -> str:
         native = host.dialect != "openai"
         url = self.mock.native_url if native else self.mock.base_url
+        options = ", ".join(f'{name} = "{value}"' for name, value in host.options.items())
         return (
             f'[[deployment]]\nmodel = "{host.model}"\nprovider = "{host.name}"\nbase_url = "{url}"\n'
             f'api_key = "env:WONROUTER_TEST_UPSTREAM_KEY"\nupstream_model = "{host.upstream}"\n'
-            f'weight = {host.weight}\noptions = {{ dialect = "{host.dialect}" }}\n'
+            f"weight = {host.weight}\noptions = {{ {options} }}\n"
         )
 
     def ask(self, order: Sequence[str], *, stream: bool, text: str = "hello", **more: Any) -> Said:

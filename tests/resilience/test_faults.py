@@ -73,7 +73,7 @@ def scene(resilient: Scene) -> Scene:
         [
             host
             for case, way in rows
-            for host in (Host(f"{case.name}-{way}-first", case.does), Host(f"{case.name}-{way}-second"))
+            for host in (Host(f"{case.name}-{way}-first", case.does, way=way), Host(f"{case.name}-{way}-second"))
         ]
     )
     return resilient

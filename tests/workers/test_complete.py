@@ -207,9 +207,14 @@ async def test_the_next_worker_lists_the_attempts_of_the_one_that_died(
     job = await line.place(chat("[[mock tokens=3 gate=0]]", stream=True))
     run = asyncio.create_task(first.run(job))
     await asyncio.to_thread(provider.log.wait_for, lambda _: provider.gate.waiting)
-    line.client.zadd(keys.LEASES, {job: 1})
     second = await start()
-    again = asyncio.create_task(second.run(job))
+
+    async def take_over() -> None:
+        while not line.events():  # once more where the first has renewed its lease in between
+            line.client.zadd(keys.LEASES, {job: 1})
+            await second.run(job)
+
+    again = asyncio.create_task(take_over())
     await asyncio.to_thread(provider.log.wait_for, lambda calls: len(calls) == 2)
     await run  # it learns that the job is another's, and writes nothing
     provider.gate.open()
@@ -351,7 +356,9 @@ async def test_an_answer_that_breaks_off_is_an_error_and_never_an_end(
     assert "[DONE]" not in heard.text
     assert '"finish_reason":"' not in heard.text
     event = the_event(line)
-    assert (event.outcome, event.estimated, event.tokens.completion) == ("failed", True, 5)
+    assert (event.outcome, event.estimated) == ("failed", True)
+    assert 0 < event.tokens.completion <= 5, "fewer, where the machine stalls before the mock does"
+    assert heard.content() == answer_text(event.tokens.completion)
     assert event.attempts[-1].reason in ("cut", "stalled")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -14,6 +15,7 @@ from gateway.wire.event import UsageEvent
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.dialects.openai import answer_text
 from tests.provider.server import Provider
+from tests.provider.silence import limits_met_by
 from tests.workers.line import MODEL, Heard, Line, chat, deployment, models_with, started
 from workers.calls import CallWorker
 
@@ -31,8 +33,8 @@ async def start(line: Line, provider: Provider) -> AsyncIterator[Start]:
 
     async def begin(fault: str, deployments: list[Deployment] | None = None, **changes: Any) -> CallWorker:
         provider.accounts["-bad"] = parse_behaviour(f"tokens={ANSWER} repeat=6 {fault}")
-        limits: dict[str, Any] = {"first_token_timeout_s": 0.3, "idle_timeout_s": 0.3, "backoff_s": 0.02, **changes}
-        made.append(await started(line, deployments or pair(provider), **limits))
+        limits: dict[str, Any] = {"backoff_s": 0.02, "alone_patience": 20.0, **changes}
+        made.append(await started(line, deployments or pair(provider, fault), **limits))
         return made[-1]
 
     yield begin
@@ -41,9 +43,10 @@ async def start(line: Line, provider: Provider) -> AsyncIterator[Start]:
         await worker.close()
 
 
-def pair(provider: Provider) -> list[Deployment]:
+def pair(provider: Provider, fault: str = "") -> list[Deployment]:
+    options = limits_met_by(fault, first_s=0.3, idle_s=0.3, total_s=1.0)
     return [
-        deployment(provider.base_url, "bad", api_key="sk-bad"),
+        deployment(provider.base_url, "bad", api_key="sk-bad", options=options),
         deployment(provider.base_url, "good", api_key="sk-good"),
     ]
 
@@ -102,7 +105,7 @@ async def test_a_blip_is_answered_by_the_same_deployment(line: Line, provider: P
     assert reasons(event) == [("bad", "server"), ("bad", "ok")]
 
 
-@pytest.mark.parametrize("fault", ["stall=0", "first=5s"])
+@pytest.mark.parametrize("fault", ["stall=0", "first=60s"])
 async def test_who_is_silent_is_overtaken_and_not_asked_again(
     line: Line, provider: Provider, start: Start, fault: str
 ) -> None:
@@ -114,9 +117,17 @@ async def test_who_is_silent_is_overtaken_and_not_asked_again(
 
 
 async def test_who_is_slow_wins_where_the_other_is_slower(line: Line, provider: Provider, start: Start) -> None:
-    worker = await start("first=450ms")
-    provider.accounts["good"] = parse_behaviour(f"tokens={ANSWER} first=5s")
-    heard, event = await ask(line, worker)
+    hedged = [
+        deployment(provider.base_url, "bad", api_key="sk-bad", options={"first_token_timeout_s": "0.3"}),
+        deployment(provider.base_url, "good", api_key="sk-good"),
+    ]
+    worker = await start("gate=0", hedged)
+    provider.accounts["good"] = parse_behaviour(f"tokens={ANSWER} first=60s")
+    provider.gate.close()
+    asking = asyncio.create_task(ask(line, worker))
+    await asyncio.to_thread(provider.log.wait_for, lambda calls: any(call.account == "good" for call in calls))
+    provider.gate.open()
+    heard, event = await asking
     assert heard.content() == answer_text(ANSWER)
     assert sorted(reasons(event)) == [("bad", "ok"), ("good", "slower")]
 

@@ -14,6 +14,7 @@ from gateway.wire.job import JobTerms
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.dialects.openai import answer_text
 from tests.provider.server import Provider
+from tests.provider.silence import limits_met_by
 from tests.workers.line import MODEL, START_MICRO, TERMS, Line, chat, deployment, models_with, started
 from workers.calls import CallWorker
 
@@ -37,12 +38,13 @@ async def run(line: Line, provider: Provider) -> AsyncIterator[Run]:
     ) -> tuple[str, UsageEvent, dict[str, Any]]:
         provider.accounts["-bad"] = parse_behaviour(f"tokens={ANSWER} {fault}")
         provider.accounts["good"] = parse_behaviour(f"tokens={ANSWER} repeat=6")
+        limits = limits_met_by(fault, first_s=0.3, idle_s=0.3, total_s=1.0)
         both = [
-            deployment(provider.base_url, "bad", api_key="sk-bad"),
+            deployment(provider.base_url, "bad", api_key="sk-bad", options=limits),
             deployment(provider.base_url, "good", OTHER, api_key="sk-good", upstream_model="gpt-4o-mini"),
         ]
         models = models_with(OTHER, quirks={"prefill": prefill})
-        made.append(await started(line, both, models, first_token_timeout_s=0.3, idle_timeout_s=0.3, backoff_s=0.02))
+        made.append(await started(line, both, models, alone_patience=20.0, backoff_s=0.02))
         body = chat(text, stream=True, stream_options={"include_usage": True})
         placed = await line.place(body, models=(MODEL, OTHER), terms={MODEL: terms, OTHER: stand_in}, **job)
         await made[-1].run(placed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def answer(line: Line, model: str, text: str = "하나 둘 셋 넷", **more: object) -> tuple[int, str]:
-    worker = await started(line, sandbox_deployments(), first_token_timeout_s=0.6, total_timeout_s=1.0)
+    short: dict[str, Any] = (
+        {"first_token_timeout_s": 0.3, "total_timeout_s": 0.5} if model == "sandbox/error-timeout" else {}
+    )
+    worker = await started(line, sandbox_deployments(), **short)
     job = await line.place({**chat(text, **more), "model": model}, models=[model])
     await worker.run(job)
     heard = await line.ended(job)
