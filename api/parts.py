@@ -16,6 +16,7 @@ from api.auth import Identities, NoCredential
 from api.catalogue_cache import CatalogueCache
 from api.guardrail_log import GuardrailLog
 from api.guardrails import Guardrails
+from api.guardrails.moderation import Moderation
 from api.idempotency import Idempotency
 from api.last_used import LastUsed, Write
 from api.model_health import ModelHealth
@@ -78,7 +79,8 @@ class Parts:
         self.session_calls = SessionCalls(sources.engine, self.redis, self.identities, settings.secret_bytes)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
         self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
-        self.guardrails = Guardrails(sources.words)
+        self.moderation = Moderation(settings)
+        self.guardrails = Guardrails(sources.words, self.moderation)
         self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
         self.idempotency = Idempotency(settings, self.redis)
         self.relay = Relay(settings, self.redis, channel)
@@ -105,6 +107,7 @@ class Parts:
         await self.subscription.aclose()
         await self.catalogue.aclose()
         await self.health.aclose()
+        await self.moderation.aclose()
         await self.redis.aclose()
         if self.last_used is not None:
             await self.last_used.aclose()

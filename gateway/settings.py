@@ -48,6 +48,21 @@ class Settings(BaseSettings):
     provider_register: str = ""
     """A TOML file with what the operator's contracts say of each provider (see gateway/deployments/register.toml)."""
 
+    # moderation
+    moderation_url: str = ""
+    """An endpoint like OpenAI's ``/v1/moderations`` that judges the prompts of organisations that want it; empty: none."""
+    moderation_key: SecretStr = SecretStr("")
+    moderation_model: str = ""
+    """Empty: the endpoint chooses."""
+    moderation_timeout_s: float = 3.0
+    """A prompt that has not been judged by then is refused with 503: every call of these organisations waits for it."""
+    moderation_provider: str = "openai"
+    """Whose endpoint it is, by its name in the register of providers."""
+    moderation_domestic: bool = False
+    """It answers from within Korea. Otherwise organisations with the domestic-only switch cannot turn it on."""
+    moderation_no_training: bool = False
+    """It does not train on what it reads, by contract."""
+
     # api
     host: str = "127.0.0.1"
     port: int = 8000
@@ -107,7 +122,7 @@ class Settings(BaseSettings):
     most_attempts: int = 8
     """Calls to providers for one request, hedges and continuations included: trouble must not be multiplied."""
     request_budget_s: float = 0.0
-    """Seconds for all attempts of a request; 0 takes twice the total limit of the model that was asked for."""
+    """Seconds for all attempts of a request; 0 takes twice the total limit of the deployments that are asked first."""
     backoff_s: float = 0.25
     """Before a deployment is asked again, with jitter: long enough for a blip to pass, short enough to go unseen."""
     retry_after_most_s: float = 2.0

@@ -14,14 +14,17 @@ import msgspec
 import structlog
 
 from api import metrics
+from api.guardrails.moderation import Moderation
 from api.seen import Seen
 from api.sources import SourceAway, WordsLoader
 from gateway.accounts.identity import Identity
-from gateway.errors import InternalError, ServiceUnavailable
+from gateway.errors import ForbiddenContent, InternalError, ServiceUnavailable
 from gateway.guardrails.body import OFF_LOOP_BYTES, Checked, Refused, check_body
 from gateway.guardrails.personal import Policy
 from gateway.guardrails.words import WordList
 
+INAPPROPRIATE = "부적절한 내용이 포함되어 있습니다"
+"""What a caller reads whose prompt the moderation endpoint refused."""
 LISTS = 200
 """Compiled word lists kept: one of 10,000 words takes some megabytes."""
 
@@ -35,10 +38,12 @@ class Guardrails:
 
     Args:
         words: PostgreSQL; None where no organisation has words (tests).
+        moderation: asks the operator's moderation endpoint.
     """
 
-    def __init__(self, words: WordsLoader | None) -> None:
+    def __init__(self, words: WordsLoader | None, moderation: Moderation) -> None:
         self._loader = words
+        self._moderation = moderation
         self._lists: OrderedDict[str, tuple[int, WordList]] = OrderedDict()
         self._loading = asyncio.Lock()
 
@@ -47,8 +52,8 @@ class Guardrails:
 
         What was done is left in the request's ``notes``, for the organisation's audit.
 
-        Raises ``ForbiddenContent`` (a word, or a kind of personal data that the organisation blocks) and
-        ``ServiceUnavailable`` (the word list cannot be had).
+        Raises ``ForbiddenContent`` (a word, a kind of personal data that the organisation blocks, or what its moderation
+        found) and ``ServiceUnavailable`` (the word list or a verdict cannot be had).
         """
         policy = Policy.of(identity.mask_kinds)
         words = await self.word_list(identity.org_id, identity.words_version)
@@ -69,12 +74,21 @@ class Guardrails:
                 word=refused.word is not None,
             )
             raise
+        if identity.moderation:
+            await self._judge(identity, checked.body, len(raw), notes)
         if not checked.changed:
             return raw
         metrics.GUARDRAILS.labels("masked").inc()
         notes.add("masked", checked.kinds())
         log.info("guardrail_masked", org=identity.org_id, key=identity.key_id, kinds=checked.kinds())
         return _encoder.encode(checked.body)
+
+    async def _judge(self, identity: Identity, body: dict[str, Any], size: int, notes: Seen) -> None:
+        if found := sorted(await self._moderation.categories(identity, body, size)):
+            metrics.GUARDRAILS.labels("moderated").inc()
+            notes.blocked = {"moderation": 1}
+            log.info("moderation_refused", org=identity.org_id, key=identity.key_id, categories=found)
+            raise ForbiddenContent(INAPPROPRIATE, details={"categories": found})
 
     async def word_list(self, org: str, version: int) -> WordList | None:
         """An organisation's forbidden words, no older than ``version``; 0: it has none. Raises ``ServiceUnavailable``."""

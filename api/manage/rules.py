@@ -13,7 +13,8 @@ from api.manage.desk import Desk
 from api.manage.door import asked
 from api.manage.pages import After, Limit, Page, paged, place
 from api.manage.shapes import Input
-from gateway.accounts import personal_data, words
+from gateway.accounts import moderation, personal_data, words
+from gateway.accounts.moderation import Moderation
 from gateway.accounts.personal_data import Policy
 from gateway.accounts.words import Changed
 from gateway.guardrails.kinds import Action
@@ -37,6 +38,12 @@ class ChangePersonalData(Input, frozen=True):
 
     kinds: list[KindChoice] = msgspec.field(default_factory=list[KindChoice])
     mask_output: bool | None = None
+
+
+class ChangeModeration(Input, frozen=True):
+    """Whether every prompt is judged by the operator's moderation endpoint before it leaves."""
+
+    enabled: bool
 
 
 def rule_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -77,4 +84,17 @@ def rule_routes(desk: Desk) -> list[HTTPRouteHandler]:
             lambda change: personal_data.update(change, caller.org, kinds, mask_output=data.mask_output),
         )
 
-    return [list_words, add_words, remove_words, replace_words, show_personal_data, change_personal_data]
+    @get("/moderation", action="personal_data.read", tags=["rules"])
+    async def show_moderation(request: Request[Any, Any, Any]) -> Moderation:
+        org, judge = asked(request).caller.org, desk.parts.moderation.judge
+        return await desk.read(lambda connection: moderation.get(connection, org, judge))
+
+    @put("/moderation", action="words.write", tags=["rules"])
+    async def change_moderation(request: Request[Any, Any, Any], data: JSONBody[ChangeModeration]) -> Moderation:
+        caller, judge = asked(request).caller, desk.parts.moderation.judge
+        return await desk.change(
+            caller.actor, lambda change: moderation.update(change, caller.org, judge, enabled=data.enabled)
+        )
+
+    rules = [list_words, add_words, remove_words, replace_words]
+    return [*rules, show_personal_data, change_personal_data, show_moderation, change_moderation]

@@ -69,19 +69,19 @@ def transfer_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
 
 def _register_routes(desk: Desk) -> list[HTTPRouteHandler]:
-    path = desk.settings.provider_register
+    path, judge = desk.settings.provider_register, desk.parts.moderation.judge
 
     @get("/privacy/providers", action="privacy.read", tags=["privacy"])
     async def list_recipients(request: Request[Any, Any, Any]) -> Register:
         org = asked(request).caller.org
-        return Register(await desk.read(lambda connection: register.recipients(connection, org, path)))
+        return Register(await desk.read(lambda connection: register.recipients(connection, org, path, judge)))
 
     @get("/privacy/providers.csv", action="privacy.read", tags=["privacy"], media_type="text/csv")
     async def export_recipients(request: Request[Any, Any, Any]) -> Response[bytes]:
         caller = asked(request).caller
 
         def work(connection: Connection) -> list[Recipient]:
-            found = register.recipients(connection, caller.org, path)
+            found = register.recipients(connection, caller.org, path, judge)
             access.note(connection, caller.looker, "providers.export", len(found))
             return found
 

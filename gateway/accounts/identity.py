@@ -58,6 +58,8 @@ class Identity(msgspec.Struct, frozen=True):
     mask_kinds: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     """Personal data policy that differs from the default: kind -> mask | block | off."""
     mask_output: bool = False
+    moderation: bool = False
+    """Prompts are judged by the operator's moderation endpoint."""
     words_version: int = 0
     """The version of the organisation's forbidden words; 0 = it has none."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -9,12 +10,13 @@ from typing import Any, cast
 import click
 import msgspec
 
-from gateway.accounts import links, mail, members, organisations, people, personal_data, words
+from gateway.accounts import links, mail, members, moderation, organisations, people, personal_data, words
 from gateway.accounts.change import OPERATOR, changing
 from gateway.accounts.commands import AS_JSON, opened, show, show_all
 from gateway.accounts.members import KeysOfLeaver, Member
 from gateway.accounts.people import MemberRole
 from gateway.errors import NotFound
+from gateway.guardrails.moderation import Judge
 from gateway.guardrails.personal import Policy
 from gateway.guardrails.trial import LONGEST_TRIAL, try_text
 from gateway.guardrails.words import WordList
@@ -230,4 +232,32 @@ def pii_try(organisation: str, text: str, *, as_json: bool) -> None:
     click.echo(f"The request {OUTCOMES[found.outcome]}.")
 
 
-commands = [member, words_group, pii]
+@click.command("moderation")
+@ORG
+@click.argument("wanted", type=click.Choice(["on", "off"]), required=False)
+@AS_JSON
+def moderation_command(organisation: str, wanted: str | None, *, as_json: bool) -> None:
+    """Show whether ORG's prompts are judged by the moderation endpoint of the settings, or turn that on or off."""
+    judge = judge_in_environment()
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        org = organisations.find(change.connection, organisation).id
+        if wanted is None:
+            found = moderation.get(change.connection, org, judge)
+        else:
+            found = moderation.update(change, org, judge, enabled=wanted == "on")
+    show(found, as_json=as_json)
+
+
+def judge_in_environment() -> Judge | None:
+    """The moderation endpoint that the settings name, as a command finds them."""
+
+    def says(name: str) -> bool:
+        return os.environ.get(f"WONROUTER_MODERATION_{name}", "").lower() in ("1", "true", "yes", "on")
+
+    if not os.environ.get("WONROUTER_MODERATION_URL"):
+        return None
+    provider = os.environ.get("WONROUTER_MODERATION_PROVIDER") or "openai"
+    return Judge(provider, says("DOMESTIC"), says("NO_TRAINING"))
+
+
+commands = [member, words_group, pii, moderation_command]

@@ -19,7 +19,7 @@ from gateway.accounts.access import Looker
 from gateway.accounts.change import OPERATOR, changing
 from gateway.accounts.commands import AS_JSON, opened, show, show_all
 from gateway.accounts.incidents import Scope
-from gateway.accounts.policy_commands import ORG
+from gateway.accounts.policy_commands import ORG, judge_in_environment
 from gateway.accounts.spending import Filter
 from gateway.accounts.subjects import user_hash
 from gateway.csv_file import to_csv
@@ -48,7 +48,7 @@ def providers(organisation: str, *, as_csv: bool, as_json: bool) -> None:
     """List who receives what ORG sends (id or exact name), in which country, and what becomes of it."""
     with opened() as (engine, _), engine.begin() as connection:
         org = organisations.find(connection, organisation).id
-        found = register.recipients(connection, org, _register_path())
+        found = register.recipients(connection, org, _register_path(), judge_in_environment())
         if as_csv:
             access.note(connection, Looker(org, OPERATOR, ADDRESS), "providers.export", len(found))
     if as_csv:

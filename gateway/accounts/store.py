@@ -29,6 +29,7 @@ class OrganisationSettings(msgspec.Struct, frozen=True):
     fallbacks: dict[str, list[str]] = msgspec.field(default_factory=dict[str, list[str]])
     mask_kinds: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     mask_output: bool = False
+    moderation: bool = False
 
 
 def micro(won: Decimal | None) -> int:
@@ -192,6 +193,7 @@ def _identity(row: sa.RowMapping) -> Identity:
         spent_micro=row["spent_micro"],
         mask_kinds=settings.mask_kinds,
         mask_output=settings.mask_output,
+        moderation=settings.moderation,
         words_version=row["words_version"] or 0,
     )
 

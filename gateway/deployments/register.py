@@ -22,8 +22,10 @@ from gateway.db.tables.accounts import organisation
 from gateway.db.tables.close import usage_hour
 from gateway.db.tables.deployments import deployment
 from gateway.errors import NotFound
+from gateway.guardrails.moderation import Judge
 
 PURPOSE = "Answering the customer's requests (language model inference)"
+MODERATION = "Judging prompts before they are answered (moderation model)"
 SENT = "Prompts after masking, attachments and pictures as the customer sends them; the end user only as a keyed hash"
 HOW = "HTTPS, at each call"
 UNKNOWN = "not known to us: ask the operator"
@@ -106,10 +108,12 @@ def facts_of(provider: str, path: str = "") -> Facts:
     return facts(path).get(provider) or Facts(UNKNOWN, "", UNKNOWN, UNKNOWN, "")
 
 
-def recipients(connection: Connection, org: str, path: str = "") -> list[Recipient]:
-    """Every provider that has a deployment, or answered this organisation within 92 days. Raises ``NotFound``."""
+def recipients(connection: Connection, org: str, path: str = "", judge: Judge | None = None) -> list[Recipient]:
+    """Every provider that has a deployment, or answered this organisation within 92 days; then ``judge``, the moderation
+    endpoint, where it reads the organisation's prompts. Raises ``NotFound``."""
     o, d, h = organisation.c, deployment.c, usage_hour.c
-    switches = connection.execute(sa.select(o.domestic_only, o.no_training).where(o.id == uuid.UUID(org))).one_or_none()
+    wanted = sa.select(o.domestic_only, o.no_training, o.settings["moderation"].as_boolean().label("moderation"))
+    switches = connection.execute(wanted.where(o.id == uuid.UUID(org))).one_or_none()
     if switches is None:
         raise NotFound(f"no organisation {org}")
     query = sa.select(d.provider, d.model, d.region, d.domestic, d.no_training).order_by(d.source, d.position)
@@ -141,6 +145,17 @@ def recipients(connection: Connection, org: str, path: str = "") -> list[Recipie
                 models=_once(row.model for row in rows),
                 regions=_once(row.region for row in rows if row.region),
                 calls=calls.get(provider, 0),
+            )
+        )  # fmt: skip
+    if judge is not None and switches.moderation:
+        known = facts_of(judge.provider, path)
+        may = judge.may_read(domestic_only=switches.domestic_only, no_training=switches.no_training)
+        found.append(
+            Recipient(
+                provider=judge.provider, purpose=MODERATION, sent=SENT, how=HOW,
+                legal_entity=known.legal_entity, country=known.country, retention=known.retention,
+                training=known.training, website=known.website, as_of=known.as_of, verified=known.verified,
+                domestic=judge.domestic, no_training=judge.no_training, permitted=may, models=[], regions=[], calls=0,
             )
         )  # fmt: skip
     return found

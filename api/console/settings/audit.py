@@ -28,8 +28,8 @@ ENTRIES = 50
 ACTIONS = (
     "key.create", "key.set", "key.rotate", "key.revoke", "key.console", "member.invite", "member.uninvite", "member.join",
     "member.role", "member.remove", "org.create", "org.set", "words.add", "words.remove", "words.import",
-    "personal_data.set", "alerts.set", "alerts.rotate_secret", "alerts.test", "billing_profile.set", "topup.request",
-    "session.begin", "subject.erase",
+    "personal_data.set", "moderation.set", "alerts.set", "alerts.rotate_secret", "alerts.test", "billing_profile.set",
+    "topup.request", "session.begin", "subject.erase",
 )  # fmt: skip
 """What the filter offers; each has a text of its own."""
 HIDDEN = 6

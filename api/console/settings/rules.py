@@ -13,7 +13,7 @@ from api.console.forms import lines
 from api.console.settings.layout import Section, back, settings_page
 from api.console.visit import Visit, form, visit_of
 from api.manage.desk import Desk
-from gateway.accounts import personal_data, words
+from gateway.accounts import moderation, personal_data, words
 from gateway.accounts.change import Change
 from gateway.errors import GatewayError, InvalidRequest
 from gateway.guardrails.body import OFF_LOOP_BYTES
@@ -32,7 +32,7 @@ MOST_BYTES = 8 * 1024 * 1024
 
 def rule_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
-    return [*_personal_routes(desk), *_word_routes(desk)]
+    return [*_personal_routes(desk), *_word_routes(desk), *_moderation_routes(desk)]
 
 
 def _personal_routes(desk: Desk) -> list[HTTPRouteHandler]:
@@ -99,14 +99,19 @@ def _word_routes(desk: Desk) -> list[HTTPRouteHandler]:
         tried: str = "",
     ) -> Response[bytes]:
         visit = visit_of(request)
-        listed = await desk.read(lambda connection: words.load(connection, visit.org).words)
+        listed, judged = await desk.read(
+            lambda connection: (
+                words.load(connection, visit.org).words,
+                moderation.get(connection, visit.org, desk.parts.moderation.judge),
+            )
+        )
         wanted = visit.query.get("q", "").strip()
         fitting = [word for word in listed if wanted.casefold() in word.casefold()]
         start = _page_number(visit.query.get("page", ""))
         return settings_page(
             request, desk, section, error=error, words=fitting[start * WORDS : (start + 1) * WORDS], count=len(listed),
             fitting=len(fitting), wanted=wanted, start=start, pages=-(-len(fitting) // WORDS), typed=typed, most=MAX_WORDS,
-            trial=trial, tried=tried, may_write=visit.may("words.write"),
+            trial=trial, tried=tried, may_write=visit.may("words.write"), moderation=judged,
         )  # fmt: skip
 
     @get("/settings/words", action="words.read")
@@ -145,6 +150,19 @@ def _word_routes(desk: Desk) -> list[HTTPRouteHandler]:
         return await shown(request, trial=trial, tried=tried)
 
     return [words_page, add_words, remove_word, try_words]
+
+
+def _moderation_routes(desk: Desk) -> list[HTTPRouteHandler]:
+    @post("/settings/words/moderation", action="words.write")
+    async def set_moderation(request: Request[Any, Any, Any]) -> Response[Any]:
+        visit, fields = visit_of(request), await form(request)
+        judge, enabled = desk.parts.moderation.judge, "enabled" in fields
+        await desk.change(
+            visit.person.person, lambda change: moderation.update(change, visit.org, judge, enabled=enabled)
+        )
+        return back("words", "saved")
+
+    return [set_moderation]
 
 
 async def _tried(desk: Desk, visit: Visit, fields: dict[str, str]) -> tuple[str, Trial]:

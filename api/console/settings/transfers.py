@@ -19,7 +19,7 @@ from gateway.errors import InvalidRequest
 
 def transfer_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
-    path = desk.settings.provider_register
+    path, judge = desk.settings.provider_register, desk.parts.moderation.judge
 
     @get("/settings/transfers", action="privacy.read")
     async def transfers_page(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -28,7 +28,7 @@ def transfer_routes(desk: Desk) -> list[HTTPRouteHandler]:
         def work(connection: Connection) -> tuple[Any, ...]:
             return (
                 organisations.get(connection, visit.org),
-                register.recipients(connection, visit.org, path),
+                register.recipients(connection, visit.org, path, judge),
                 retention.listed(connection),
             )
 

@@ -56,6 +56,17 @@ async def test_kinds_are_set_one_by_one_and_the_law_stays(office: Office) -> Non
     assert (await office.call(member, "PATCH", "/personal-data", body)).status_code == 403
 
 
+async def test_moderation_is_seen_by_all_and_set_by_owners_where_there_is_an_endpoint(office: Office) -> None:
+    owner = office.someone(office.organisation())
+    member = office.someone(owner.org, "member")
+    off = {"enabled": False, "available": False, "provider": None}
+    assert (await office.call(member, "GET", "/moderation")).json() == off
+    assert (await office.call(member, "PUT", "/moderation", {"enabled": False})).status_code == 403
+    refused = await office.call(owner, "PUT", "/moderation", {"enabled": True})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "enabled")
+    assert (await office.call(owner, "PUT", "/moderation", {"enabled": False})).json() == off
+
+
 async def test_admission_learns_both_with_a_new_version_of_the_organisation(office: Office, front_url: str) -> None:
     owner = office.someone(office.organisation())
     engine = connect.async_engine(front_url)
