@@ -1,7 +1,8 @@
 """A conversation in OpenAI's messages, told as Anthropic's: system blocks, and turns of user and assistant.
 
-Tool results are blocks of the user's turn, the parallel ones of one turn side by side. Anthropic refuses empty texts,
-a conversation that begins with the assistant, and blanks at the end of a prefilled answer.
+Tool results are blocks of the user's turn, the parallel ones of one turn side by side. Anthropic refuses texts that are
+empty or all blank (models write them before a tool call), a conversation that begins with the assistant, and blanks at the
+end of a prefilled answer.
 """
 
 from __future__ import annotations
@@ -103,10 +104,15 @@ def _trim(messages: list[dict[str, Any]]) -> None:
 
 
 def _blocks(message: Mapping[str, Any]) -> list[Block]:
-    blocks = [_block(part) for part in parts_of(message.get("content"))]
+    blocks = _said(message.get("content"))
     if blocks and (cache := message.get("cache_control")):
         blocks[-1].setdefault("cache_control", cache)
     return blocks
+
+
+def _said(content: object) -> list[Block]:
+    blocks = [_block(part) for part in parts_of(content)]
+    return [block for block in blocks if block["type"] != "text" or block["text"].strip()]
 
 
 def _block(part: Mapping[str, Any]) -> Block:
@@ -115,7 +121,7 @@ def _block(part: Mapping[str, Any]) -> Block:
     if kind == "text":
         block = {"type": "text", "text": part["text"]}
     elif kind == "refusal":
-        block = {"type": "text", "text": str(part.get("refusal") or " ")}
+        block = {"type": "text", "text": str(part.get("refusal") or "")}
     elif kind == "image_url":
         block = {"type": "image", "source": _image(url_of(part))}
     elif kind == "file":
@@ -145,7 +151,7 @@ def _document(part: Mapping[str, Any]) -> Block:
 
 def _tool_result(message: Mapping[str, Any]) -> Block:
     block: Block = {"type": "tool_result", "tool_use_id": plain(str(message.get("tool_call_id") or ""))}
-    content = [_block(part) for part in parts_of(message.get("content"))]
+    content = _said(message.get("content"))
     caches = [cache for inner in content if (cache := inner.pop("cache_control", None))]
     if content:
         block["content"] = content

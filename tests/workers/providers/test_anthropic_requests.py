@@ -73,6 +73,26 @@ def test_parallel_tool_results_are_merged_into_one_message_before_what_the_user_
     assert len(made) == 3
 
 
+def test_texts_of_blanks_alone_are_left_out() -> None:
+    made = body(
+        NEW,
+        tools=[TOOL],
+        messages=[
+            {"role": "system", "content": "\n"},
+            *ASK,
+            {"role": "assistant", "content": "\n\n", "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "call_1", "content": " "},
+            {"role": "user", "content": [{"type": "text", "text": " "}, {"type": "text", "text": "그래서? "}]},
+        ],
+    )
+    assert "system" not in made
+    assert [block["type"] for block in made["messages"][1]["content"]] == ["tool_use"]
+    result, said = made["messages"][2]["content"]
+    assert "content" not in result
+    assert said == {"type": "text", "text": "그래서? "}
+    assert refused(NEW, messages=[{"role": "user", "content": " "}])["param"] == "messages"
+
+
 def test_max_tokens_is_required_so_the_model_s_own_maximum_is_sent() -> None:
     assert body(OLD)["max_tokens"] == 8192
     assert body(OLD, max_completion_tokens=5)["max_tokens"] == 5
