@@ -74,18 +74,25 @@ class Opening:
             await self._hedge()
             return None
         failed: list[tuple[Attempt, ProviderFailure]] = []
+        first: asyncio.Task[Spoken] | None = None
         for task in done:
             error = task.exception()
             if error is None:
-                del self._running[task]
-                return task.result()
+                first = first or task  # a second that spoke in the same moment was slower
+                continue
             attempt = self._running.pop(task)
             if attempt is None or not isinstance(error, UpstreamFailed):
                 raise error
             failed.append((attempt, error.failure))
         for attempt, failure in failed:
-            await self._next(attempt, failure)
-        return None
+            if first is None:
+                await self._next(attempt, failure)
+            else:
+                attempt.failed(failure)
+        if first is None:
+            return None
+        del self._running[first]
+        return first.result()
 
     async def _next(self, attempt: Attempt, failure: ProviderFailure) -> None:
         attempt.failed(failure)
