@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from urllib.parse import urljoin
 
-from gateway.http import HttpError, UpstreamTransport
+from gateway.http import ForbiddenAddress, HttpError, UpstreamTransport
 from workers.providers.base import Fetched
 
 log = logging.getLogger("workers.images")
@@ -47,7 +47,9 @@ async def load(http: UpstreamTransport, urls: Sequence[str]) -> dict[str, Fetche
             async with room, asyncio.timeout(TIMEOUT_S):
                 return await _load(http, url)
         except (*HttpError, _NotAPicture) as error:
-            log.warning("picture_not_loaded", extra={"error": f"{type(error).__name__}: {error}"[:200]})
+            # a connection's error names the host, which is the customer's to know: it stood in the prompt
+            said = str(error) if isinstance(error, _NotAPicture | ForbiddenAddress) else type(error).__name__
+            log.warning("picture_not_loaded", extra={"error": said[:200]})
             return None
 
     wanted = list(dict.fromkeys(urls))[:MAX_PICTURES]
