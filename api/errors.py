@@ -32,6 +32,9 @@ JSON = (b"content-type", b"application/json")
 PAUSE_S = 1.0
 """What Retry-After says where an overload gives no better number."""
 
+_LEFT = "client disconnected prematurely"
+"""Litestar's words for it, which it calls an internal error."""
+
 log = structlog.get_logger()
 
 
@@ -39,6 +42,12 @@ class MethodNotAllowed(NotFound):
     """The path exists, the method does not."""
 
     status, code, type, default = 405, "method_not_allowed", "invalid_request_error", "Method not allowed"
+
+
+class ClientLeft(InvalidRequest):
+    """The client went away before its request was here. Nobody reads the answer; metrics and log count it by its status."""
+
+    status, code, default = 499, "client_left", "The client left before its request was complete"
 
 
 class NotConfigured(ServiceUnavailable):
@@ -106,6 +115,8 @@ def as_gateway_error(exc: Exception) -> GatewayError:
     if isinstance(exc, GatewayError):
         return exc
     if isinstance(exc, HTTPException):
+        if exc.status_code == 500 and exc.detail == _LEFT:
+            return ClientLeft()
         match exc.status_code:
             case 404:
                 return NotFound("Not found")

@@ -9,10 +9,9 @@ from typing import Any
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.answer import ABORT
 from api.observed import Observed
+from api.protocol import SWEEP_TICKS, Protocol, end_overdue
 from gateway.errors import ServiceUnavailable
 
 BACKLOG = 4096
@@ -22,15 +21,6 @@ LEAD_S = 0.5
 """Between "/readyz says no, answers say close" and the closed door, so that balancers and clients have noticed."""
 
 log = structlog.get_logger()
-
-
-class Protocol(HttpToolsProtocol):
-    """Gives an answer the means to cut a connection whose client does not read."""
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # pyright: ignore[reportGeneralTypeIssues]
 
 
 class Server(uvicorn.Server):
@@ -53,6 +43,12 @@ class Server(uvicorn.Server):
         """Starts, and notes the loop for the signals to come."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn's pulse: now and then, connections whose requests do not arrive are ended."""
+        if counter % SWEEP_TICKS == 0 and self._loop is not None:
+            end_overdue(self.server_state.connections, self._loop.time())
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """The first signal drains; the second does not wait."""

@@ -1,0 +1,140 @@
+"""HTTP/1.1 as strangers speak it: heads of bounded size, requests that arrive in bounded time, refusals in our shape.
+
+httptools refuses what could be read in two ways (two lengths, a length beside chunks, a folded header). It knows no
+limits, though, and uvicorn waits for ever for a request that has begun: both are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from api.answer import ABORT
+from api.errors import error_answer
+from gateway.errors import GatewayError, InvalidRequest
+
+MOST_HEAD_BYTES = 64 * 1024
+"""Request line and headers together: eight times what browsers and SDKs send, cookies of a whole company's domain too."""
+MOST_HEADERS = 100
+HEAD_S = 30.0
+"""From a connection's beginning, or a request's first byte, to the end of its headers: slow lines need two."""
+BODY_S = 60.0
+"""A body may take this long however small it is,"""
+BODY_BYTES_PER_S = 16 * 1024
+"""and longer at this rate (the largest in 34 minutes), as long as nobody has answered it yet."""
+SWEEP_TICKS = 20
+"""uvicorn's ticks (a tenth of a second) from one look at all connections to the next: ten thousand take some ms."""
+
+log = structlog.get_logger()
+
+
+class HeadTooLarge(InvalidRequest):
+    """The request line and the headers pass the limit."""
+
+    status, code, default = 431, "headers_too_large", "Request headers too large"
+
+
+class TooSlow(InvalidRequest):
+    """The request did not arrive in time."""
+
+    status, code, default, retryable = 408, "request_timeout", "The request took too long to arrive.", True
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection. Gives an answer the means to cut it when its client does not read.
+
+    ``_part`` is what is awaited since ``_since``: any request (``idle``), the rest of a head, the rest of a body, or
+    nothing while an answer is made (``done``), after which uvicorn's keep-alive timer takes over.
+    """
+
+    _part: Literal["idle", "head", "body", "done"] = "idle"
+    _since = 0.0
+    _came = 0
+    _refusal: GatewayError | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A connection begins."""
+        super().connection_made(transport)
+        self._await("idle")
+
+    def data_received(self, data: bytes) -> None:
+        """More of a request. A head that comes in pieces is counted here: we are shown a header when it is complete."""
+        before = self._part
+        super().data_received(data)
+        if self._part == "head" and before != "body":  # after a body we cannot tell whose bytes these were
+            self._came += len(data)
+            if self._came > MOST_HEAD_BYTES:
+                self.refuse(HeadTooLarge())
+        elif self._part == "body":
+            self._came += len(data)
+        elif self._part == "done" and self.timeout_keep_alive_task is None and not self._answering:
+            self._await("idle")  # uvicorn's timer was stopped by these bytes, and they began nothing
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._await("head")
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # pyright: ignore[reportGeneralTypeIssues]
+
+    def on_headers_complete(self) -> None:
+        """The head is here. What is raised, httptools gives back as an error of its own: see ``send_400_response``."""
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
+            self._refusal = HeadTooLarge()
+            raise self._refusal
+        super().on_headers_complete()
+        self._await("body")
+
+    def on_message_complete(self) -> None:
+        """The request is here."""
+        self._part = "done"
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
+        """What cannot be read as HTTP, or passes a limit, is refused, and the connection ends."""
+        self.refuse(self._refusal or InvalidRequest("The request is not valid HTTP/1.1."))
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answers a request that did not come whole. While another is being answered there is only the end."""
+        if self.transport.is_closing():
+            return
+        if self._answering and (self._part != "body" or self.cycle.response_started):
+            self.transport.abort()
+            return
+        if self._part != "idle":
+            status, headers, body = error_answer(error, "bizrouter")
+            lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"connection: close\r\n\r\n"]
+            self.transport.write(b"".join([*lines, body]))
+        self.transport.close()
+
+    def overdue(self, now: float) -> bool:
+        """Whether something has been awaited for longer than it may. ``now``: the loop's time."""
+        waited = now - self._since
+        match self._part:
+            case "idle":
+                return waited > self.timeout_keep_alive
+            case "head":
+                return waited > HEAD_S
+            case "body" if not self.pipeline:  # else nobody reads it yet
+                return waited > BODY_S + (self._came / BODY_BYTES_PER_S if self._answering else 0)
+            case _:
+                return False
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+
+    def _await(self, part: Literal["idle", "head", "body"]) -> None:
+        self._part, self._since, self._came = part, self.loop.time(), 0
+
+
+def end_overdue(connections: Iterable[Any], now: float) -> None:
+    """Ends the connections whose requests do not arrive."""
+    late = [one for one in connections if isinstance(one, Protocol) and one.overdue(now)]
+    for connection in late:
+        connection.refuse(TooSlow())
+    if late:
+        log.info("slow_connections_ended", connections=len(late))
