@@ -7,13 +7,13 @@ from the kind: whether a spreadsheet gets a number or text, how it is aligned, a
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Generic, Literal, TypeVar
 
+from gateway.csv_file import harmless
 from gateway.money import EXACT, exact, won_text
 from gateway.wire.ids import SEOUL
 
@@ -28,10 +28,6 @@ NUMBERS: frozenset[Kind] = frozenset(("count", "won"))
 """Kinds that a spreadsheet holds as numbers."""
 FIGURES: frozenset[Kind] = frozenset(("count", "won", "exact", "rate"))
 """Kinds that are read from the right."""
-
-_DANGEROUS = frozenset("=+-@\t\r\n＝＋－＠")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_BREAKS = re.compile("[\t\r\n]+")
 
 
 @dataclass(frozen=True)  # no slots: Python 3.11 cannot make a frozen generic with them
@@ -51,21 +47,6 @@ class Column(Generic[Row]):
     def __post_init__(self) -> None:
         if self.total and self.kind not in ("count", "won", "exact"):
             raise ValueError(f"a column of {self.kind} has no total: {self.ko}")
-
-
-def harmless(text: str) -> str:
-    """Free text as a cell: never a formula, one line, and only characters that a spreadsheet file may hold.
-
-    Text that would begin a formula (also after blanks, or in full-width form) gets an apostrophe in front. It is part
-    of the cell, so that a sheet saved again as CSV stays harmless.
-    """
-    # Nearly all text is printable and begins with a letter, and a million rows have twelve million cells of it.
-    if not text or (text[0].isalnum() and text.isprintable()):
-        return text
-    start = text.lstrip(" \u00a0\u3000")
-    dangerous = bool(start) and start[0] in _DANGEROUS
-    clean = text if text.isprintable() else _BREAKS.sub(" ", _UNPRINTABLE.sub("\ufffd", text))
-    return f"'{clean}" if dangerous else clean
 
 
 def cell(kind: Kind, value: Value) -> str | int:

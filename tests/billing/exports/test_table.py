@@ -5,7 +5,8 @@ import pytest
 
 from billing.exports.csv_file import csv_chunks
 from billing.exports.settlement import COLUMNS as SETTLEMENT
-from gateway.invoices.table import Column, Kind, Sums, Value, cell, harmless
+from gateway.csv_file import harmless
+from gateway.invoices.table import Column, Kind, Sums, Value, cell
 
 
 @pytest.mark.parametrize(
