@@ -40,8 +40,8 @@ class Sealer:
 
     def open(self, sealed: bytes, place: bytes) -> bytes:
         """Returns the plain bytes. Raises ``Unsealable``."""
-        if sealed[:1] != _VERSION:
-            raise Unsealable("unknown version of a sealed value")
+        if sealed[:1] != _VERSION or len(sealed) <= 1 + _NONCE:
+            raise Unsealable("unknown version of a sealed value, or too little of it")
         try:
             return self._aead.decrypt(sealed[1 : 1 + _NONCE], sealed[1 + _NONCE :], place)
         except InvalidTag as exc:
