@@ -24,6 +24,12 @@ _ENDPOINTS = {
     "/key": "key",
 }
 
+_OURS = ("/api/", "/v1/")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""An answer is what it says: a provider's error page that calls itself text is never a page of this address."""
+_NO_STORE = (b"cache-control", b"no-store")
+"""What a credential opened stays in no cache, ours or a browser's."""
+
 log = structlog.get_logger()
 
 
@@ -53,6 +59,10 @@ class Observed:
                 notes.status = message["status"]
                 headers = list(message["headers"])
                 headers.append((b"x-request-id", (notes.request_id or uuid.uuid4().hex).encode()))
+                if scope["path"].startswith(_OURS):
+                    headers.append(_NOSNIFF)
+                    if not any(name == b"cache-control" for name, _ in headers):
+                        headers.append(_NO_STORE)
                 if self.parts.draining:
                     headers.append((b"connection", b"close"))
                 message["headers"] = headers

@@ -63,40 +63,99 @@ COMPLETION: dict[str, Any] = {
         "n": _WHOLE,
     },
 }
-ANSWERS: dict[str, Any] = {
-    "200": {"description": "The answer."},
-    "400": {"description": "invalid_request or forbidden_content; `param` names the field."},
-    "401": {"description": "invalid_api_key."},
-    "404": {"description": "model_not_found; `details.suggestions` names others."},
-    "429": {"description": "rate_limit_exceeded; `Retry-After` says when to come back."},
-    "502": {"description": "provider_unavailable."},
-    "503": {"description": "service_unavailable; `Retry-After` says when to come back."},
+ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "type"],
+            "additionalProperties": False,
+            "properties": {
+                "code": _TEXT,
+                "message": _TEXT,
+                "type": _TEXT,
+                "param": _TEXT,
+                "details": {"type": "object"},
+            },
+        }
+    },
 }
+_FAILED: dict[str, Any] = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
+_OBJECT: dict[str, Any] = {JSON: {"schema": {"type": "object"}}}
+_STREAM: dict[str, Any] = {"text/event-stream": {"schema": _TEXT}}
+
+
+def _refusal(said: str) -> dict[str, Any]:
+    return {"description": said, "content": _FAILED}
+
+
+READ: dict[str, Any] = {
+    "200": {"description": "The answer.", "content": _OBJECT},
+    "400": _refusal("invalid_request: `param` names the field."),
+    "401": _refusal("invalid_api_key."),
+    "403": _refusal("permission_denied."),
+    "503": _refusal("service_unavailable; `Retry-After` says when to come back."),
+}
+"""What any operation may answer."""
+CALL: dict[str, Any] = READ | {
+    "200": {"description": "The answer, or its events.", "content": _OBJECT | _STREAM},
+    "400": _refusal(
+        "invalid_request or forbidden_content; `param` names the field. A provider's own error keeps its status and body."
+    ),
+    "404": _refusal("model_not_found; `details.suggestions` names others."),
+    "409": _refusal(
+        "conflict: the first call with this Idempotency-Key still runs, or was charged and cannot be given again."
+    ),
+    "413": _refusal("request_too_large."),
+    "422": _refusal("idempotency_mismatch."),
+    "429": _refusal("rate_limit_exceeded; `Retry-After` says when to come back."),
+    "500": _refusal("internal_error."),
+    "502": _refusal("provider_unavailable."),
+}
+"""What a call of a model may."""
+HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "X-Title",
+        "in": "header",
+        "schema": _TEXT,
+        "description": "Your application's name, kept with the usage.",
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": _TEXT | {"minLength": 1, "maxLength": 255},
+        "description": "The same key and body within a day get the same answer, and are charged once.",
+    },
+]
 
 
 def document() -> dict[str, Any]:
     """The whole document."""
     paths: dict[str, Any] = {}
+    missing = {"404": CALL["404"]}
+    unknown = {"404": _refusal("not_found: no such call of yours, or it is not settled yet.")}
     for base, spent in (("/api/v1", "403"), ("/v1", "402")):
-        answers = ANSWERS | {spent: {"description": "credit_limit_exceeded."}}
-        paths[f"{base}/chat/completions"] = {"post": _operation("Chat completion", answers, CHAT)}
-        paths[f"{base}/completions"] = {"post": _operation("Legacy completion", answers, COMPLETION)}
-        kept = {status: answers[status] for status in ("200", "401", "503")}
-        found = kept | {"404": answers["404"]}
-        paths[f"{base}/models"] = {"get": _operation("List models with their prices", kept)}
-        paths[f"{base}/models/{{model}}"] = {"get": _operation("One model", found, place=("path", "model"))}
-        paths[f"{base}/generation"] = {"get": _operation("Receipt of a call", found, place=("query", "id"))}
-        paths[f"{base}/credits"] = {"get": _operation("Credit of the organization", kept)}
-        paths[f"{base}/key"] = {"get": _operation("The key that asks, with its limits", kept)}
+        too = " or permission_denied" if spent == "403" else ""
+        call = CALL | {spent: _refusal(f"credit_limit_exceeded{too}.")}
+        paths[f"{base}/chat/completions"] = {"post": _operation("Chat completion", call, CHAT)}
+        paths[f"{base}/completions"] = {"post": _operation("Legacy completion", call, COMPLETION)}
+        paths[f"{base}/models"] = {"get": _operation("List models with their prices", READ)}
+        paths[f"{base}/models/{{model}}"] = {"get": _operation("One model", READ | missing, place=("path", "model"))}
+        paths[f"{base}/generation"] = {"get": _operation("Receipt of a call", READ | unknown, place=("query", "id"))}
+        paths[f"{base}/credits"] = {"get": _operation("Credit of the organization", READ)}
+        paths[f"{base}/key"] = {"get": _operation("The key that asks, with its limits", READ)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "WonRouter API", "version": "1", "description": "OpenAI's chat completions, billed in won."},
         "paths": paths,
         "components": {
+            "schemas": {"Error": ERROR},
             "securitySchemes": {
                 "key": {"type": "apiKey", "name": "X-API-Key", "in": "header"},
                 "bearer": {"type": "http", "scheme": "bearer"},
-            }
+            },
         },
     }
 
@@ -123,6 +182,7 @@ def _operation(
     }
     if body is not None:
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": body}}}
+        made["parameters"] = HEADERS
     if place is not None:
         where, name = place
         made["parameters"] = [{"name": name, "in": where, "required": True, "schema": _TEXT}]
