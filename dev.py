@@ -4,6 +4,7 @@
     python3 dev.py up [--port 8000] …    run the whole installation
     python3 dev.py test [-k name] …      run the test suite; further arguments go to pytest
     python3 dev.py lint                  run every check but the tests
+    python3 dev.py audit                 known vulnerabilities and licences of what a process imports
     python3 dev.py lock                  resolve the dependencies anew (needs uv)
     python3 dev.py COMMAND …             any other `wonrouter` command
 
@@ -16,6 +17,7 @@ Only the standard library is used here, in the syntax of old Pythons, so that th
 from __future__ import annotations
 
 import contextlib
+import email.parser
 import fcntl
 import hashlib
 import importlib.util
@@ -49,6 +51,9 @@ def main(arguments: list[str]) -> None:
     elif command == "lint":
         ensure_environment("ci")
         lint()
+    elif command == "audit":
+        ensure_environment("ci")
+        audit()
     elif command == "test":
         # where everything is checked, no test may be left out for want of a package
         ensure_environment("ci" if ci or os.environ.get("CI") else "test")
@@ -230,6 +235,45 @@ def lint() -> None:
             failed.append(check[0])
     if failed:
         sys.exit(f"dev.py: failed: {', '.join(failed)}")
+
+
+def audit() -> None:
+    """Fails where a pinned version has a known vulnerability. Where the advisory service is out of reach, as on a build
+    machine without the internet, it says that nothing was looked up and is content."""
+    for licence, names in sorted(licences().items()):
+        say(f"{licence}: {', '.join(sorted(names))}")
+    command = [str(VENV / "bin" / "pip-audit"), "--requirement", "lock/run.txt", "--require-hashes", "--disable-pip"]
+    command += ["--format", "json", "--progress-spinner", "off", "--timeout", "15"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    try:
+        looked_at = json.loads(done.stdout)["dependencies"]
+    except (ValueError, KeyError):
+        why = (done.stderr.strip() or "it said nothing").splitlines()[-1][:200]
+        say(f"audit SKIPPED: no advisory service could be asked ({why})")
+        return
+    found = [(one["name"], one["version"], flaw["id"]) for one in looked_at for flaw in one.get("vulns", [])]
+    for name, version, flaw in found:
+        say(f"{name} {version}: {flaw}")
+    if found:
+        sys.exit(f"dev.py: audit: {len(found)} known vulnerabilities")
+    say(f"audit: no known vulnerability in {len(looked_at)} packages")
+
+
+def licences() -> dict[str, set[str]]:
+    """Licence, as the package states it -> the packages of lock/run.txt that are installed here."""
+    lock_file = (ROOT / "lock" / "run.txt").read_text(encoding="utf-8")
+    wanted = {line.partition("==")[0] for line in lock_file.splitlines() if "==" in line}
+    found: dict[str, set[str]] = {}
+    for place in (VENV / "lib").glob("python3.*/site-packages/*.dist-info/METADATA"):
+        told = email.parser.HeaderParser().parsestr(place.read_text(encoding="utf-8", errors="replace"))
+        name = str(told["Name"]).lower().replace("_", "-").replace(".", "-")
+        if name in wanted:
+            classified = [one.rpartition("::")[2].strip() for one in told.get_all("Classifier", []) if "License" in one]
+            stated = str(told["License-Expression"] or ", ".join(classified) or told["License"] or "not stated").strip()
+            if "Redistribution and use in source and binary forms" in stated:
+                stated = "BSD License"  # its whole text stands where its name should
+            found.setdefault(stated.splitlines()[0][:60], set()).add(name)
+    return found
 
 
 def lock() -> None:
