@@ -109,7 +109,7 @@ class Admission:
         """
         body, user = hide(self._settings.secret_bytes, identity.org_id, call.body, call.user)
         call = msgspec.structs.replace(call, body=body, user=user)
-        at_ms = self.now_ms()
+        at_ms, began = self.now_ms(), time.monotonic()
         since: dict[str, float] = {}
         pause = FIRST_PAUSE_S
         if not self._epoch:
@@ -121,6 +121,7 @@ class Admission:
             if isinstance(answer, Placed):
                 self._ahead_ms = answer.now_ms - int(time.time() * 1000)
                 metrics.ADMITTED.inc()
+                metrics.ADMISSION_SECONDS.observe(time.monotonic() - began)
                 return Admitted(answer, limits)
             # From its first refusal for this reason on: a call that waited for its turn on a busy machine has not yet
             # been tried with what can be learned from the refusal.
@@ -138,6 +139,7 @@ class Admission:
                 pause = await _rest(pause, first=self._epoch != placement.window_epoch)
             else:
                 metrics.REFUSALS.labels(answer.reason).inc()
+                metrics.ADMISSION_SECONDS.observe(now - began)
                 raise refusal(answer, placement)
             metrics.RETRIES.labels(answer.reason).inc()
 

@@ -60,8 +60,7 @@ class Answer:
                     return
         finally:
             watcher.cancel()
-            if reply.final is not None and reply.final.masked:
-                seen(scope).add("answer", reply.final.masked)
+            seen(scope).answer_of(reply)
             self._relay.close(reply)
 
     async def _watch(self, receive: Receive) -> None:

@@ -59,8 +59,7 @@ class Merged:
         finally:
             watcher.cancel()
             for reply in self._replies:
-                if reply.final is not None and reply.final.masked:
-                    seen(scope).add("answer", reply.final.masked)
+                seen(scope).answer_of(reply)
                 self._relay.close(reply)
 
     async def _watch(self, receive: Receive) -> None:

@@ -96,8 +96,7 @@ class Observed:
                 break
         if not surface:
             return  # probes and scrapes would drown the rest
-        metrics.REQUESTS.labels(surface, endpoint, notes.status or 499).inc()
-        metrics.SECONDS.labels(endpoint).observe(seconds)
+        metrics.answered(surface, endpoint, notes.status or 499, notes.ended, seconds, notes.first_s)
         log.info(
             "answered",
             request_id=notes.request_id,

@@ -124,6 +124,15 @@ class Parts:
         except NoCredential:
             return await self.session_calls.authenticate(scope)
 
+    def missing(self) -> list[str]:
+        """What this process lacks to answer calls, in words."""
+        there = {
+            "subscription": self.subscription.ready,
+            "catalogue": self.catalogue.ready,
+            "draining": not self.draining,
+        }
+        return [name for name, fine in there.items() if not fine]
+
     def require_ears(self) -> None:
         """Raises ``ServiceUnavailable`` where the answer could not be heard."""
         if not self.subscription.ready and self.subscription.away_s() > DEAF_S:

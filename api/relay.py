@@ -180,8 +180,10 @@ class Relay:
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            due = loop.time() + self._tick_s
             await asyncio.sleep(self._tick_s)
             now = loop.time()
+            metrics.LOOP_LAG.observe(max(0.0, now - due))
             for reply in list(self._open.values()):
                 if not reply.left:
                     self._look_at(reply, now)

@@ -152,7 +152,6 @@ class Reply:
         self.next = frame.seq + 1
         if self.first_at is None:
             self.first_at = now
-            metrics.FIRST_FRAME.observe(now - self.placed_at)
         if frame.kind == CHUNK:
             if self.stream:
                 self._pending.append(frame.data)

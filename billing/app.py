@@ -176,7 +176,7 @@ def run(settings: Settings) -> int:
     tasks.start()
     teller = Teller(gateway.redis.connect(settings.redis_url), engine, settings)
     teller.start()
-    health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [])
+    health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [], loop.measure)
     app = billing_app(settings.redis_url)
     add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60), settings)
     try:

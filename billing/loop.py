@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from typing import Any
@@ -13,9 +15,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from billing import metrics, upkeep
+from billing.gauges import Gauges
 from billing.invoices import lapse
 from billing.lock import SettlerLock
 from gateway.settings import Settings
+from gateway.wire import keys
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +29,8 @@ CHORES_S = 1.0
 """How often expired holds are looked for and gauges are read."""
 LAPSE_S = 60.0
 """How often lapsed lots are looked for: whether their last calls are booked means reading the whole stream."""
+BEAT_S = 15
+"""For how long it is remembered in Redis that somebody settles: ``wonrouter doctor`` looks there."""
 STALE_S = 10.0
 """Without a finished turn for this long, /readyz says so."""
 
@@ -37,10 +43,12 @@ class Loop(threading.Thread):
         self._redis = redis
         self._settings = settings
         self._lock = SettlerLock(engine)
+        self._gauges = Gauges()
+        self._name = f"{socket.gethostname()} {os.getpid()}"
         self._stopping = threading.Event()
         self._chores_at = 0.0
         self._lapse_at = 0.0
-        self._last_turn = 0.0
+        self._last_turn = time.monotonic() - STALE_S  # not ready before its first turn
         self._trouble = ""
 
     @property
@@ -49,6 +57,10 @@ class Loop(threading.Thread):
         if time.monotonic() - self._last_turn < STALE_S:
             return ""
         return self._trouble or "no turn has finished yet"
+
+    def measure(self) -> None:
+        """Brings the gauge up to date that says whether the loop turns at all."""
+        metrics.TURN_AGE.set(time.monotonic() - self._last_turn)
 
     def stop(self) -> None:
         """Ends the loop after the turn under way."""
@@ -85,7 +97,8 @@ class Loop(threading.Thread):
             if time.monotonic() >= self._chores_at:
                 self._chores_at = time.monotonic() + CHORES_S
                 upkeep.sweep(self._redis, self._settings.expiry_grace_s)
-                upkeep.gauge(self._redis, connection)
+                self._gauges.read(self._redis, connection)
+                self._redis.execute_command("SET", keys.SETTLER, self._name, "EX", BEAT_S)
                 with connection.begin():
                     lapse.give_back_on_account(connection)
             if time.monotonic() >= self._lapse_at:

@@ -16,7 +16,6 @@ from gateway.credit.upkeep import Change
 from gateway.invoices.parties import read_customer
 from gateway.money import MAX_LIMIT_WON, MICRO
 from gateway.settings import Settings
-from gateway.wire import keys
 
 log = structlog.get_logger(__name__)
 
@@ -169,12 +168,3 @@ def sweep(redis: Any, grace_s: float) -> int:
             log.warning("holds_expired", jobs=jobs)
         if len(jobs) < SWEPT:
             return ended
-
-
-def gauge(redis: Any, connection: Connection) -> None:
-    """Reads the gauges that no event moves."""
-    metrics.UNSETTLED.set(redis.execute_command("XLEN", keys.USAGE))
-    metrics.DEAD.set(redis.execute_command("XLEN", keys.DEAD))
-    with connection.begin():
-        waiting = connection.execute(text("SELECT count(*) FROM outbox WHERE applied_at IS NULL")).scalar_one()
-    metrics.OUTBOX.set(waiting)

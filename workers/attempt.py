@@ -264,6 +264,8 @@ class Attempt:
         self.record.billed = billed
         self._call.attempts_changed()
         metrics.ATTEMPTS.labels(self.record.provider, reason).inc()
+        seconds = (self.record.ended_ms - self.record.started_ms) / 1000
+        metrics.ATTEMPT_SECONDS.labels(self.record.provider, reason).observe(seconds)
 
     def too_slow(self) -> None:
         """Its first token is late: whoever is faster may answer, and its health suffers once."""

@@ -194,3 +194,4 @@ class CallWorker:
     def measure(self) -> None:
         """Brings the gauges up to date that nothing else keeps."""
         metrics.KEPT_BYTES.set(self.publisher.kept_bytes)
+        metrics.PLACES.set(self._settings.worker_calls)

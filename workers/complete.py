@@ -66,6 +66,8 @@ async def carry_out(room: Room, claimed: running.Claim) -> None:
         log.exception("job_unreadable", job=claimed.job)
         await _end_unreadable(room, claimed)
         return
+    if call.epoch == 1:
+        metrics.QUEUE_SECONDS.observe(max(0, claimed.now_ms - ids.milliseconds(call.id)) / 1000)
     call.task = asyncio.current_task()
     room.leases.add(call)
     try:
@@ -151,6 +153,7 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
     )
     await _write_end(room, end)
     metrics.JOBS.labels(ended.outcome).inc()
+    metrics.JOB_SECONDS.labels(call.job.surface, ended.outcome).observe(call.since_admission_ms() / 1000)
 
 
 async def _write_end(room: Room, end: running.Ending) -> None:

@@ -89,7 +89,7 @@ class Leases:
         before = time.monotonic()
         await asyncio.sleep(seconds)
         self.lag_s = max(0.0, time.monotonic() - before - seconds)
-        metrics.LOOP_LAG.set(self.lag_s)
+        metrics.LOOP_LAG.observe(self.lag_s)
 
     async def _beat(self, calls: Sequence[Call]) -> None:
         live = [call for call in calls if self._open.get(call.id) is call]

@@ -93,6 +93,7 @@ class Publisher:
         if error is None:
             self.heard(reply, answered.result())
         elif isinstance(error, RedisError | OSError):
+            metrics.NOT_PUBLISHED.inc()
             log.warning("frames_not_published", error=str(error))  # their relay will see the gap
         else:
             raise error

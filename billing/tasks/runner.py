@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from billing import metrics
 from billing.tasks import claims
 from billing.tasks.claims import Claim, LostClaimError, Outcome
 from billing.tasks.job import Job, Progress, refusal, who
@@ -78,21 +79,26 @@ class Lane(threading.Thread):
 
     def _do(self, mine: Claim, progress: Progress) -> None:
         try:
-            outcome = self._work(mine, progress)
+            with metrics.TASK_SECONDS.labels(mine.kind).time():
+                outcome = self._work(mine, progress)
         except LostClaimError:
+            metrics.TASKS.labels(mine.kind, "lost").inc()
             log.warning("task_lost", task=str(mine.id), kind=mine.kind, attempt=mine.attempt)
         except AWAY as error:
+            metrics.TASKS.labels(mine.kind, "put_back").inc()
             log.warning("task_put_back", task=str(mine.id), kind=mine.kind, error=type(error).__name__)
             self._stopping.wait(0.5)  # the store may need a moment
             with self._engine.begin() as connection:
                 claims.release(connection, mine)
         except Exception as error:
             told = refusal(error)
+            metrics.TASKS.labels(mine.kind, "refused" if told else "failed").inc()
             if told is None:
                 log.exception("task_failed", task=str(mine.id), kind=mine.kind)
             with self._engine.begin() as connection, contextlib.suppress(LostClaimError):
                 claims.fail(connection, mine, *(told or ("internal_error", "Something went wrong on our side.")))
         else:
+            metrics.TASKS.labels(mine.kind, "done").inc()
             log.info("task_done", task=str(mine.id), kind=mine.kind)
             if outcome.after is not None:
                 outcome.after()

@@ -41,7 +41,8 @@ class AppProcess:
     """One api, worker or billing process.
 
     arguments: after `wonrouter`. environment: what this role is told beyond our own environment.
-    ready_port: where /readyz answers; None takes a free port at each start and tells it as WONROUTER_METRICS_PORT.
+    ready_port: where /readyz answers; None: on the metrics port, a free one at each start, told as
+    WONROUTER_METRICS_PORT.
     """
 
     role: str
@@ -61,9 +62,8 @@ class AppProcess:
 
     def spawn(self) -> None:
         told = dict(self.environment)
-        if self.ready_port is None:
-            self.metrics_port = ports.free_port()
-            told["WONROUTER_METRICS_PORT"] = str(self.metrics_port)
+        self.metrics_port = ports.free_port()  # several api processes share one address: each has this of its own
+        told["WONROUTER_METRICS_PORT"] = str(self.metrics_port)
         # SIGKILL when we die: without servers there is nothing to drain, and what was in flight is settled as after
         # any other kill.
         leash = Leash(log=self.log, on_parent_death=signal.SIGKILL)

@@ -18,6 +18,7 @@ wr:ib:{org}             string    bytes of kept answers (TTL a day)
 wr:l:{scope}            string    tries to sign in, of one account or address (TTL the throttle's period)
 wr:d:{deployment}       hash      breaker, turn and health of a deployment (a day after its last call)
 wr:refused              hash      "{limit} {org or key}" refused for credit since billing looked (taken every few s)
+wr:settler              string    which billing process settles (TTL 15 s)
 wr:usage                stream    usage events not settled yet
 wr:dead                 stream    poison events, kept for replay
 wr:calls                list      the Celery queue of the call workers
@@ -44,6 +45,7 @@ CALLED = "wr:called"
 BILLING_QUEUE = "wr:billing"
 NEWS = "wr:news"
 REFUSED = "wr:refused"
+SETTLER = "wr:settler"
 
 ORG_PREFIX = "wr:o:"
 KEY_PREFIX = "wr:k:"

@@ -66,6 +66,8 @@ class Turns:
         self._pending: dict[str, Seen] = {}
         self._shut: set[str] = set()
         """Deployments whose breakers are open, or that cool down, as far as this worker knows."""
+        self._shown: set[str] = set()
+        """Deployments that have gauges."""
         self._reports: set[asyncio.Task[None]] = set()
 
     async def choose(self, groups: list[list[Candidate]]) -> Turn:
@@ -133,6 +135,7 @@ class Turns:
             self._learn(name, state)
 
     def _learn(self, name: str, state: Health) -> None:
+        self._shown.add(name)
         metrics.BREAKER_OPEN.labels(name).set(state.state == "open")
         metrics.ERROR_RATE.labels(name).set(state.error_rate)
         metrics.LATENCY.labels(name).set(state.first_token_ms / 1000)
@@ -151,6 +154,9 @@ class Turns:
         pending, self._pending = self._pending, {}
         names = dict.fromkeys([*self._known(), *pending])
         self._shut &= names.keys()
+        for gone in self._shown - names.keys():
+            metrics.forget(gone)
+        self._shown &= names.keys()
         self._balance.keep(frozenset(names))
         if names:
             await self._report([(name, pending.get(name) or Seen()) for name in names])
