@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from billing.commands import closing, exporting, holidays, profiles, rates, retiring
+from billing.commands import closing, dead_letters, exporting, holidays, profiles, rates, retiring, statements
 
 WAIT_S = 30.0
 
@@ -197,4 +197,6 @@ commands = [
     *profiles.commands,
     *closing.commands,
     *exporting.commands,
+    *dead_letters.commands,
+    *statements.commands,
 ]
