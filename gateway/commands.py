@@ -1,4 +1,4 @@
-"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``org``, ``key``, ``deployments``,
+"""What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``doctor``, ``org``, ``key``, ``deployments``,
 ``member``, ``words``, ``pii``, ``privacy``."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from gateway.accounts import alert_commands, policy_commands, privacy_commands
 from gateway.accounts.commands import key, org
 from gateway.accounts.people_commands import person
 from gateway.deployments.commands import deployments
+from gateway.doctor.command import doctor
 
 
 @click.command()
@@ -39,6 +40,6 @@ def migrate(*, as_json: bool) -> None:
 
 
 commands = [
-    migrate, org, key, person, deployments, *policy_commands.commands, *alert_commands.commands,
+    migrate, doctor, org, key, person, deployments, *policy_commands.commands, *alert_commands.commands,
     *privacy_commands.commands,
 ]  # fmt: skip

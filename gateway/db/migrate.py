@@ -12,12 +12,16 @@ from importlib import resources
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import Connection, text
 
 from gateway.db import connect
 
 ROLES = ("wonrouter_api", "wonrouter_worker", "wonrouter_billing")
+OLDEST_SERVER = 18
+"""PostgreSQL's major version from which everything is there that the migrations use (``uuidv7``)."""
 LOCK = 7_301_001
 """Advisory lock: two migrations at once wait for each other."""
 
@@ -33,16 +37,32 @@ def upgrade(database_url: str, passwords: Mapping[str, str] | None = None) -> No
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            _ensure_roles(connection, passwords or {})
-            config = Config()
-            config.set_main_option("script_location", str(resources.files("gateway.db") / "migrations"))
+            ensure_roles(connection, passwords or {})
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     finally:
         engine.dispose()
 
 
-def _ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+def newest() -> str:
+    """The revision that this program wants."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def revision(connection: Connection) -> str:
+    """The revision that the database is at; empty for one that was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("gateway.db") / "migrations"))
+    return config
+
+
+def ensure_roles(connection: Connection, passwords: Mapping[str, str]) -> None:
+    """Makes the roles that the server does not have; those named get LOGIN with their password."""
     for role in ROLES:
         connection.execute(
             text(
