@@ -282,7 +282,16 @@ def lock() -> None:
     if not uv:
         sys.exit("dev.py: resolving needs uv on PATH")
     base = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", "{}.{}".format(*OLDEST)]
-    base += ["--generate-hashes", "--no-header", "--no-annotate", "pyproject.toml", "--extra", "embedded"]
+    base += [
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "pyproject.toml",
+        "--extra",
+        "embedded",
+        "--extra",
+        "tracing",
+    ]
     groups: list[str] = []
     before: list[str] = []
     for level in LEVELS:

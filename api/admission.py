@@ -20,6 +20,7 @@ from api.errors import CallTooLarge
 from api.limits import Limits, limits_of
 from api.quote import Quote, quote
 from api.sources import EpochLoader, SourceAway
+from gateway import tracing
 from gateway.accounts.identity import Identity
 from gateway.catalogue.model import Model
 from gateway.catalogue.snapshot import Snapshot
@@ -107,6 +108,22 @@ class Admission:
 
         Raises the refusal as a member of the error tree; nothing is taken then.
         """
+        if not tracing.on():
+            return await self._admit(snapshot, identity, sha256, call, once)
+        span = tracing.start("admission", "producer", parent=tracing.PLACE.get()) if tracing.PLACE.get() else None
+        error = ""
+        try:
+            call = msgspec.structs.replace(call, trace=tracing.header(span))
+            return await self._admit(snapshot, identity, sha256, call, once)
+        except GatewayError as refused:
+            error = type(refused).__name__
+            raise
+        finally:
+            tracing.end(span, error=error)
+
+    async def _admit(
+        self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call, once: Once | None
+    ) -> Admitted:
         body, user = hide(self._settings.secret_bytes, identity.org_id, call.body, call.user)
         call = msgspec.structs.replace(call, body=body, user=user)
         at_ms, began = self.now_ms(), time.monotonic()

@@ -17,11 +17,12 @@ def api(host: str | None, port: int | None, fd: int | None) -> None:
     from api.app import create_app
     from api.postgres import PostgresSources
     from api.server import Server, configured
-    from gateway import logs
+    from gateway import logs, probes, tracing
     from gateway.settings import settings
 
     s = settings()
     logs.configure(s.log_level, "api")
+    tracing.configure("api")
     app = create_app(s, PostgresSources(s).sources())
     config = configured(
         app,
@@ -33,7 +34,13 @@ def api(host: str | None, port: int | None, fd: int | None) -> None:
     )
     # by its number uvicorn would take the socket for a UNIX one, and its answers would wait for Nagle
     sockets = None if fd is None else [socket.socket(fileno=fd)]
-    Server(config, app, s.drain_s).run(sockets)
+    health = probes.serve(s, app.parts.missing)
+    try:
+        Server(config, app, s.drain_s).run(sockets)
+    finally:
+        if health is not None:
+            health.stop()
+        tracing.flush()
 
 
 commands = [api]

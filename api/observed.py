@@ -13,6 +13,7 @@ from api import metrics
 from api.errors import surface_of
 from api.parts import Parts
 from api.seen import SEEN, Seen
+from gateway import tracing
 
 _SURFACES = ("/api/v1", "/v1")
 _ENDPOINTS = {
@@ -53,6 +54,7 @@ class Observed:
         notes = Seen()
         scope[SEEN] = notes  # pyright: ignore[reportGeneralTypeIssues]
         began = time.perf_counter()
+        span = _span(scope) if tracing.on() else None
 
         async def observed_send(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -73,6 +75,8 @@ class Observed:
         finally:
             self._audit(notes)
             self._count(scope, notes, time.perf_counter() - began)
+            if span is not None:
+                _end_span(span, notes)
 
     def _audit(self, notes: Seen) -> None:
         note, org, key = self.parts.guardrail_log.note, notes.org, notes.key
@@ -86,14 +90,7 @@ class Observed:
             note(org, key, notes.request_id, "masked", "answer", notes.answer)
 
     def _count(self, scope: Any, notes: Seen, seconds: float) -> None:
-        path: str = scope["path"]
-        surface, endpoint = "", "other"
-        for base in _SURFACES:
-            if path.startswith(base + "/"):
-                surface = surface_of(path)
-                rest = path[len(base) :]
-                endpoint = _ENDPOINTS.get(rest, "models" if rest.startswith("/models/") else "other")
-                break
+        surface, endpoint = _asked(scope["path"])
         if not surface:
             return  # probes and scrapes would drown the rest
         metrics.answered(surface, endpoint, notes.status or 499, notes.ended, seconds, notes.first_s)
@@ -108,3 +105,37 @@ class Observed:
             status=notes.status or 499,
             ms=round(seconds * 1000, 1),
         )
+
+
+def _asked(path: str) -> tuple[str, str]:
+    """Surface and endpoint of a path, from lists of our own; no surface for what is not the customers' API."""
+    for base in _SURFACES:
+        if path.startswith(base + "/"):
+            rest = path[len(base) :]
+            return surface_of(path), _ENDPOINTS.get(rest, "models" if rest.startswith("/models/") else "other")
+    return "", "other"
+
+
+def _span(scope: Any) -> Any:
+    """The request's span, below the client's own where it sent one; what is done for the request finds it."""
+    surface, endpoint = _asked(scope["path"])
+    if not surface:
+        return None
+    attributes = {"http.request.method": scope["method"], "http.route": endpoint, "wonrouter.surface": surface}
+    span = tracing.start(
+        f"{scope['method']} {endpoint}", "server", parent=tracing.incoming(scope["headers"]), attributes=attributes
+    )
+    tracing.PLACE.set(tracing.header(span))  # a server runs each request in a context of its own
+    return span
+
+
+def _end_span(span: Any, notes: Seen) -> None:
+    status = notes.status or 499
+    outcome = notes.ended or metrics.outcome_of(status)
+    told: dict[str, tracing.Value] = {"http.response.status_code": status, "wonrouter.outcome": outcome}
+    for name, value in (("job", notes.request_id), ("org", notes.org), ("model", notes.model)):
+        if value:
+            told[f"wonrouter.{name}"] = value
+    if notes.first_s >= 0:
+        told["wonrouter.first_frame_s"] = round(notes.first_s, 4)
+    tracing.end(span, told, error=outcome if outcome in {"failed", "broken"} else "")

@@ -42,12 +42,17 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 def billing() -> None:
     """Run a billing process: settles usage, keeps ledger and credit window. Configured by the environment."""
     from billing import app
-    from gateway import logs
+    from gateway import logs, tracing
     from gateway.settings import settings
 
     current = settings()
     logs.configure(current.log_level, "billing")
-    sys.exit(app.run(current))
+    tracing.configure("billing")
+    try:
+        code = app.run(current)
+    finally:
+        tracing.flush()
+    sys.exit(code)
 
 
 @click.command()

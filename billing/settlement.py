@@ -8,6 +8,7 @@ outbox are written only for rows that were really inserted. The stream needs no 
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from bisect import bisect_right
 from collections import defaultdict
@@ -24,10 +25,14 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from billing import costs, ledger, metrics
 from billing.costs import CostBook
 from billing.records import PoisonError, Record, read
+from gateway import tracing
 from gateway.accounts import latency, outbox
 from gateway.wire import ids, keys
 
 log = structlog.get_logger(__name__)
+
+TRACE_LINKS = 128
+"""OpenTelemetry's own limit of links on one span."""
 
 _COLUMNS = (
     "month", "job", "org", "key", "prepaid", "asked", "model", "provider", "deployment", "surface", "endpoint",
@@ -168,6 +173,7 @@ def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
     Returns the entries whose organisation does not exist, with that as the reason.
     """
     unknown: dict[bytes, str] = {}
+    began_ms = int(time.time() * 1000)
     with connection.begin():
         for month in {record.month for record in records}:
             connection.execute(text("SELECT ensure_usage_month(:month)"), {"month": month})
@@ -196,7 +202,30 @@ def book(connection: Connection, records: Sequence[Record]) -> dict[bytes, str]:
                 connection.execute(text(statement))
             _charge_window_late(connection, fresh)
     metrics.booked(fresh, duplicates=len(records) - len(unknown) - len(fresh))
+    if tracing.on():
+        _trace(fresh, began_ms)
     return unknown
+
+
+def _trace(fresh: Sequence[Record], began_ms: int) -> None:
+    """A span in each traced job's own trace, linked with the batch's, which stands for all that it wrote at once."""
+    traced = [(record, record.event.trace) for record in fresh if record.event.trace]
+    if not traced:
+        return
+    links = [trace for _, trace in traced[:TRACE_LINKS]]
+    batch = tracing.start("settlement batch", parent=None, links=links, start_ms=began_ms)
+    above = tracing.header(batch)
+    for record, trace in traced:
+        span = tracing.start(
+            "settlement",
+            "consumer",
+            parent=trace,
+            attributes={"wonrouter.job": record.job, "wonrouter.outcome": record.event.outcome},
+            start_ms=began_ms,
+            links=[above] if above else [],
+        )
+        tracing.end(span)
+    tracing.end(batch, {"wonrouter.events": len(fresh)})
 
 
 _Kinds = list[tuple[int, str]]

@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     moderation_no_training: bool = False
     """It does not train on what it reads, by contract."""
 
+    trace_upstreams: bool = False
+    """Providers get a ``traceparent`` header with each call, where traces are made: for models in the operator's own
+    network. Off: no third party learns of our traces."""
+
     # api
     host: str = "127.0.0.1"
     port: int = 8000

@@ -7,11 +7,12 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import structlog
 
+from gateway import tracing
 from gateway.http import UpstreamTransport
 from gateway.settings import Settings
 from gateway.wire.event import Attempt as Record
@@ -120,6 +121,8 @@ class Attempt:
         )
         self.done = False
         self.asked = asked
+        self.traced_upstream = False
+        """Whether the provider is told of the trace."""
         self.may_leave: Callable[[], bool] = lambda: False
         self._call = call
         self._turns = turns
@@ -144,6 +147,7 @@ class Attempt:
         self._told_slow = False
         self._has_health = deployment.provider != "sandbox"  # its failures are what it is for: no breaker opens
         self._choices = choices_of(self._wanted)
+        self._span: Any = None
         self._open_choices: set[int] = set()
         self._ended_choices: set[int] = set()
 
@@ -151,7 +155,11 @@ class Attempt:
         """Sends the request; returns everything up to and with the first content of the answer."""
         self._call.begin_attempt(self.record)
         leases.note(self._call)
+        if self._call.span is not None:
+            self._begin_span()
         await self._load_pictures()
+        if self.traced_upstream and (header := tracing.header(self._span)):
+            self._upstream.added["traceparent"] = header
         first = self._total
         if self._wanted.stream:
             first = min(first, self._began + self._limits.silence_s)
@@ -168,6 +176,33 @@ class Attempt:
         if not self.done and any(isinstance(event, UpstreamId) for event in events):
             leases.note(self._call)
         return events
+
+    def _begin_span(self) -> None:
+        record = self.record
+        self._span = tracing.start(
+            f"attempt {record.provider}",
+            "client",
+            parent=tracing.header(self._call.span),
+            attributes={
+                "gen_ai.provider.name": record.provider,
+                "gen_ai.request.model": record.model,
+                "wonrouter.deployment": record.deployment,
+                "wonrouter.attempt": record.client_request_id,
+                "wonrouter.probe": self.asked.probe,
+            },
+        )
+
+    def _end_span(self, reason: str, billed: bool) -> None:
+        record = self.record
+        told: dict[str, tracing.Value] = {
+            "http.response.status_code": record.status,
+            "wonrouter.reason": reason,
+            "wonrouter.billed": billed,
+        }
+        if record.first_ms is not None:
+            told["wonrouter.first_token_ms"] = record.first_ms - record.started_ms
+        tracing.end(self._span, told, error="" if reason in {"ok", "slower", "cancelled"} else reason)
+        self._span = None
 
     async def _load_pictures(self) -> None:
         """Where the provider wants pictures inside the request and the client gave their URLs."""
@@ -263,6 +298,8 @@ class Attempt:
         self.record.reason = reason
         self.record.billed = billed
         self._call.attempts_changed()
+        if self._span is not None:
+            self._end_span(reason, billed)
         metrics.ATTEMPTS.labels(self.record.provider, reason).inc()
         seconds = (self.record.ended_ms - self.record.started_ms) / 1000
         metrics.ATTEMPT_SECONDS.labels(self.record.provider, reason).observe(seconds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -61,6 +61,8 @@ class Call:
         self.warnings: list[Warned] = []
         self.first_ms: int | None = None
         self.seq = 0
+        self.span: Any = None
+        """The job's span where traces are made."""
         self.task: asyncio.Task[object] | None = None
         self.stop_reason: Stop | None = None
         self.ending = False

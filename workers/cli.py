@@ -16,7 +16,7 @@ def worker() -> None:
     """
     # Celery reads its hook for pools at import, so nothing of it is imported before
     os.environ["CELERY_CUSTOM_WORKER_POOL"] = "workers.pool:AsyncPool"
-    from gateway import logs
+    from gateway import logs, tracing
     from gateway.deployments.store import loader
     from gateway.settings import settings
     from workers.process import run_worker
@@ -24,7 +24,12 @@ def worker() -> None:
     raise_file_limit()
     current = settings()
     logs.configure(current.log_level, "worker")
-    raise SystemExit(run_worker(current, loader(current)))
+    tracing.configure("worker")
+    try:
+        code = run_worker(current, loader(current))
+    finally:
+        tracing.flush()
+    raise SystemExit(code)
 
 
 def raise_file_limit() -> None:

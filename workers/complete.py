@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from gateway import tracing
 from gateway.credit import running
 from gateway.seal import Unsealable
 from gateway.wire import ids
@@ -69,10 +70,13 @@ async def carry_out(room: Room, claimed: running.Claim) -> None:
     if call.epoch == 1:
         metrics.QUEUE_SECONDS.observe(max(0, claimed.now_ms - ids.milliseconds(call.id)) / 1000)
     call.task = asyncio.current_task()
+    if call.job.trace is not None and tracing.on():
+        _begin_span(call)
     room.leases.add(call)
     try:
         await _run(room, call)
     finally:
+        tracing.end(call.span)  # for a job that another worker took over
         room.leases.remove(call)
         room.publisher.ended(call.id)
 
@@ -109,6 +113,31 @@ async def _run(room: Room, call: Call) -> None:
         return
     call.ending = True
     await _finish(room, call, ended)
+
+
+def _begin_span(call: Call) -> None:
+    """The job's span, and before it the time in which it waited for a worker."""
+    parent, now_ms = call.job.trace, call.now_ms()
+    if call.epoch == 1:
+        waited = tracing.start("queue", parent=parent, start_ms=ids.milliseconds(call.id))
+        tracing.end(waited, end_ms=now_ms)
+    attributes: dict[str, tracing.Value] = {
+        "wonrouter.job": call.id,
+        "wonrouter.epoch": call.epoch,
+        "wonrouter.surface": call.job.surface,
+        "wonrouter.stream": call.job.stream,
+    }
+    call.span = tracing.start("job", "consumer", parent=parent, attributes=attributes)
+
+
+def _end_span(call: Call, ended: Ended, tokens: Tokens) -> None:
+    told: dict[str, tracing.Value] = {
+        "wonrouter.outcome": ended.outcome,
+        "gen_ai.usage.input_tokens": tokens.prompt,
+        "gen_ai.usage.output_tokens": tokens.completion,
+    }
+    tracing.end(call.span, told, error=ended.error or "")
+    call.span = None
 
 
 def _stopped(call: Call) -> Ended:
@@ -152,6 +181,8 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
         kept_ttl_s=room.settings.kept_ttl_s,
     )
     await _write_end(room, end)
+    if call.span is not None:
+        _end_span(call, ended, tokens)
     metrics.JOBS.labels(ended.outcome).inc()
     metrics.JOB_SECONDS.labels(call.job.surface, ended.outcome).observe(call.since_admission_ms() / 1000)
 

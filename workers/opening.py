@@ -153,6 +153,7 @@ class Opening:
         room = self._room
         limits = limits_of(asked.candidate, room.settings)
         attempt = Attempt(self._call, asked, limits, room.http, room.pictures, room.turns)
+        attempt.traced_upstream = room.settings.trace_upstreams
         task = asyncio.current_task()
         assert task is not None
         self._running[task] = attempt

@@ -102,6 +102,8 @@ class Upstream:
         self._request = request
         self._body: Body | None = None
         self._patience = Patience()
+        self.added: dict[str, str] = {}
+        """Headers beside the adapter's own."""
         self.status = 0
         self.at_end = False
 
@@ -114,7 +116,7 @@ class Upstream:
             else:
                 async with asyncio.timeout_at(deadline):
                     response = await self._http.send(
-                        request.method, request.url, dict(request.headers), request.content
+                        request.method, request.url, {**request.headers, **self.added}, request.content
                     )
                 self._body = _HttpBody(response)
         except TimeoutError as late:
