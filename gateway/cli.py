@@ -20,6 +20,12 @@ import click
 from gateway.installation import DEFAULT_STATE, STATE_VARIABLE, NoInstallationError
 
 COMMAND_GROUP = "wonrouter.commands"
+OWN = {
+    "up": "gateway.up.command:up",
+    "backup": "gateway.backup.command:backup",
+    "restore": "gateway.backup.command:restore",
+}
+"""Commands that run the engines themselves, and so stand above what the parts bring."""
 
 
 class Parts:
@@ -53,21 +59,20 @@ class Parts:
 
 
 class Root(click.Group):
-    """Our own `up` first, then whatever the parts offer."""
+    """Our own first, then whatever the parts offer."""
 
     def __init__(self, parts: Parts, **settings: object) -> None:
         super().__init__(**settings)  # pyright: ignore[reportArgumentType]
         self._parts = parts
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "up":
-            from gateway.up.command import up
-
-            return _with_state(up)
+        if cmd_name in OWN:
+            module, _, attribute = OWN[cmd_name].partition(":")
+            return _with_state(getattr(import_module(module), attribute))
         return self._parts.find(cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({"up", *self._parts.names()})
+        return sorted({*OWN, *self._parts.names()})
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

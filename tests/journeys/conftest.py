@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from tests.operating import Installation, installed, until
+from tests.otlp import Collector, collecting
 from tests.provider.server import Provider, running_provider
 
 MODELS = {"openai/gpt-4o": "gpt-4o", "openai/gpt-4o-mini": "gpt-4o-mini"}
@@ -71,9 +72,17 @@ def job_of(answer_id: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One api process, one worker."""
-    with installed(tmp_path_factory.mktemp("journeys") / "state") as running:
+def collector() -> Iterator[Collector]:
+    """Where the installation sends its traces."""
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Installation]:
+    """One api process, one worker. All journeys are traced."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    with installed(tmp_path_factory.mktemp("journeys") / "state", env=environ) as running:
         yield running
 
 
