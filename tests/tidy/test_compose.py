@@ -15,14 +15,16 @@ from gateway.engines import ValkeyServer
 from gateway.engines.postgres import MAX_CONNECTIONS
 from gateway.engines.resolve import POSTGRES_MAJOR
 from gateway.settings import Settings
+from gateway.tracing import ENDPOINTS, FLUSH_MS
 from gateway.up.supervisor import DATABASE_ROLES
 from tests.tidy.source import ROOT
+from workers.calls import SETTLE_S
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 PROCESSES = ("api", "worker", "billing", "migrate")
 # Read by name where they are needed, not part of the settings object.
-READ_BY_NAME = {"FORWARDED_ALLOW_IPS", *(f"{role.upper()}_DB_PASSWORD" for role in DATABASE_ROLES.values())}
+READ_BY_NAME = {"FORWARDED_ALLOW_IPS", *ENDPOINTS, *(f"{role.upper()}_DB_PASSWORD" for role in DATABASE_ROLES.values())}
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -85,3 +87,19 @@ def test_redis_is_set_up_as_on_one_machine(tmp_path: Path) -> None:
 def test_nothing_secret_has_a_default() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     assert re.findall(r"\$\{\w*(?:PASSWORD|SECRET)\w*:-", text) == []
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "billing"])
+def test_containers_are_given_the_time_that_draining_takes(name: str) -> None:
+    grace = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    drain = Settings.model_fields["drain_s"].default
+    assert grace > drain + SETTLE_S + FLUSH_MS / 1000
+
+
+def test_metrics_are_for_prometheus_alone() -> None:
+    front = COMPOSE["configs"]["front"]["content"]
+    assert re.search(r"location = /metrics \{\s*return 404;", front)
+    [scrape] = yaml.safe_load((ROOT / "docs/monitoring/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    [found] = scrape["dns_sd_configs"]
+    for name in found["names"]:
+        assert SERVICES[name]["environment"]["WONROUTER_METRICS_PORT"] == str(found["port"])
