@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from workers.providers.parts import arguments_of, file_of, inline, parts_of, text_of, url_of
+from workers.providers.parts import arguments_of, file_of, inline, parts_of, text_of, tool_calls_of, url_of
 from workers.providers.refusals import Unservable
 from workers.providers.signatures import plain
 
@@ -164,7 +164,7 @@ def _assistant(message: Mapping[str, Any]) -> list[Block]:
     blocks = [*_thoughts(message.get("reasoning_details")), *_blocks(message)]
     if not message.get("content") and isinstance(refusal := message.get("refusal"), str) and refusal:
         blocks.append({"type": "text", "text": text_of(refusal)})
-    for call in cast("list[dict[str, Any]]", message.get("tool_calls") or []):
+    for call in tool_calls_of(message):
         name, arguments = arguments_of(call)
         blocks.append({"type": "tool_use", "id": plain(str(call.get("id") or "")), "name": name, "input": arguments})
     return blocks

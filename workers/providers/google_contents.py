@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from workers.providers.base import Fetched, ProviderCall
-from workers.providers.parts import arguments_of, file_of, inline, messages_of, parts_of, text_of, url_of
+from workers.providers.parts import arguments_of, file_of, inline, messages_of, parts_of, text_of, tool_calls_of, url_of
 from workers.providers.refusals import Unservable
 from workers.providers.signatures import read
 
@@ -126,7 +126,7 @@ class Conversation:
             if signature := self._kept(image) or (NO_SIGNATURE if self._signed else None):
                 part["thoughtSignature"] = signature
             parts.append(part)
-        calls = cast("list[dict[str, Any]]", message.get("tool_calls") or [])
+        calls = tool_calls_of(message)
         for number, call in enumerate(calls):
             parts.append(self._call(call, first=number == 0))
         return parts
@@ -163,6 +163,6 @@ def _response(text: str) -> dict[str, Any]:
     """Gemini takes an object; anything else is put into one."""
     try:
         value: object = _decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         value = text
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {"result": value}

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.catalogue.model import Quirks
 from workers.providers.base import ProviderCall
-from workers.providers.parts import messages_of
+from workers.providers.parts import messages_of, tool_calls_of
 from workers.providers.signatures import MARKER, plain
 
 _OURS = (b'"reasoning', b'"images"', b'"extra_content"', b'"cache_control"', MARKER.encode())
@@ -55,7 +55,7 @@ def _message(message: dict[str, Any], quirks: Quirks) -> dict[str, Any]:
             message["reasoning_details"] = [{"type": "reasoning.text", "text": thought}]
         else:
             message["reasoning_content"] = thought
-    for call in cast("list[dict[str, Any]]", message.get("tool_calls") or []):
+    for call in tool_calls_of(message):
         call.pop("extra_content", None)
         if MARKER in str(call.get("id")):
             call["id"] = plain(call["id"])

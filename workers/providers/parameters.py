@@ -43,6 +43,14 @@ _NULL = b"null"
 _decode = msgspec.json.Decoder().decode
 
 
+def plain(name: str, raw: bytes | msgspec.Raw) -> Any:
+    """A parameter's JSON as a value. Raises `Unservable` for a number that no double holds: JSON allows it, nobody else."""
+    try:
+        return _decode(raw)
+    except msgspec.DecodeError as odd:
+        raise Unservable(f"'{name}' holds a number that is out of range", name) from odd
+
+
 class Parameters(msgspec.Struct):
     """The parameters of one call. `fields` keeps the client's order; its values are JSON or plain.
 
@@ -58,7 +66,7 @@ class Parameters(msgspec.Struct):
     def value(self, name: str) -> Any:
         """A parameter's plain value, None where it is not there."""
         value = self.fields.get(name)
-        return _decode(value) if isinstance(value, msgspec.Raw) else value
+        return plain(name, value) if isinstance(value, msgspec.Raw) else value
 
     def log_removed(self, call: ProviderCall) -> None:
         """Writes the promised warning."""
@@ -107,7 +115,7 @@ def choices_of(call: ProviderCall) -> int:
 
 def _choice(model: Model, found: Parameters, name: str, raw: msgspec.Raw) -> None:
     """One of a few words; any other is taken out with a logged warning, as the API documents."""
-    value = _decode(raw)
+    value = plain(name, raw)
     if name == "verbosity":
         if value in model.quirks.verbosities:
             found.fields[name] = value
@@ -140,9 +148,9 @@ def _says_nothing(name: str, raw: bytes) -> bool:
     if name == "tool_choice":
         return raw in (b'"auto"', b'"none"')
     if name == "modalities":
-        return _decode(raw) == ["text"]
+        return plain(name, raw) == ["text"]
     if name == "response_format":
-        value = _decode(raw)
+        value = plain(name, raw)
         return isinstance(value, dict) and cast("dict[str, Any]", value).get("type") == "text"
     return False
 

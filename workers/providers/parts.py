@@ -28,6 +28,8 @@ def messages_of(call: ProviderCall) -> list[dict[str, Any]]:
     """The client's messages. Raises `Unservable` where there are none."""
     try:
         found = _decode(call.fields["messages"])
+    except msgspec.ValidationError as odd:
+        raise Unservable("messages hold a number that is out of range", "messages") from odd
     except (KeyError, msgspec.DecodeError):
         found = None
     if not isinstance(found, list) or not found:
@@ -90,6 +92,13 @@ def file_of(part: Mapping[str, Any]) -> Inline:
     return found
 
 
+def tool_calls_of(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An earlier answer's tool calls; what is none is left out."""
+    found = message.get("tool_calls")
+    listed = cast("list[object]", found) if isinstance(found, list) else []
+    return [cast("dict[str, Any]", call) for call in listed if isinstance(call, dict)]
+
+
 def arguments_of(call: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and arguments of an earlier tool call; arguments that are no JSON object are kept as they are, in one."""
     function = call.get("function")
@@ -97,7 +106,7 @@ def arguments_of(call: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     text = fields.get("arguments") or "{}"
     try:
         arguments = _decode(text) if isinstance(text, str) else text
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # a text inside the request, so its depth was not looked at
         arguments = None
     if not isinstance(arguments, dict):
         arguments = {"arguments": text}

@@ -16,6 +16,7 @@ import msgspec
 
 from workers.providers.base import ProviderCall, Script, UpstreamRequest
 from workers.providers.openai import OpenAI, body_of
+from workers.providers.refusals import Unservable, refusal
 
 SLOW_STEP_S = 0.1
 """Ten words a second: about as fast as one reads aloud three times over, slow enough to watch a stream."""
@@ -34,7 +35,10 @@ class Sandbox(OpenAI):
 
     def request(self, call: ProviderCall) -> UpstreamRequest:
         """A request that goes nowhere: its script is the answer."""
-        content = msgspec.json.encode(body_of(call))
+        try:
+            content = msgspec.json.encode(body_of(call))
+        except Unservable as why:
+            return refusal(why)
         kind = call.deployment.upstream_model
         return UpstreamRequest("POST", f"sandbox:{kind}", {}, content, _script(kind, json.loads(content), call.stream))
 
