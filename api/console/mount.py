@@ -7,7 +7,7 @@ from typing import Any
 
 from litestar import Request, Response, Router
 from redis.exceptions import RedisError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.console import BASE
@@ -34,6 +34,7 @@ from api.console.static_files import static_routes
 from api.console.tasks import task_routes
 from api.console.visit import guard
 from api.errors import handle
+from api.manage.desk import UNSTORABLE
 from api.manage.signing import Signing
 from api.sources import SourceAway
 from gateway.errors import ServiceUnavailable
@@ -93,6 +94,8 @@ def handle_for(signing: Signing) -> Handler:
 
 def _handler(settings: Settings) -> Handler:
     def answer(request: Request[Any, Any, Any], exc: Exception) -> Response[Any]:
+        if isinstance(exc, DataError):
+            return failed(request, UNSTORABLE, settings)
         return failed(request, ServiceUnavailable() if isinstance(exc, AWAY) else exc, settings)
 
     return answer

@@ -9,7 +9,7 @@ import structlog
 from litestar.exceptions import ValidationException
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,6 +20,8 @@ from gateway.errors import InternalError, InvalidRequest, ServiceUnavailable
 from gateway.settings import Settings
 
 T = TypeVar("T")
+
+UNSTORABLE = InvalidRequest("The request holds a value that cannot be stored.")
 
 log = structlog.get_logger()
 
@@ -60,7 +62,11 @@ def answer_invalid(request: Any, exc: ValidationException) -> Any:
 
 
 def answer_away(request: Any, exc: Exception) -> Any:
-    """PostgreSQL or Redis does not answer: come back later. What else they say is our fault."""
+    """PostgreSQL or Redis does not answer: come back later. A value that no column takes (NUL in a text, a number beyond
+    all types) is the caller's; what else they say is our fault."""
+    if isinstance(exc, DataError):
+        log.warning("value_refused", reason=type(exc.orig).__name__)
+        return handle(request, UNSTORABLE)
     if isinstance(exc, (OperationalError, InterfaceError, PoolTimeout, RedisError, OSError)):
         log.warning("store_away", reason=type(exc).__name__)
         return handle(request, ServiceUnavailable())
@@ -68,8 +74,14 @@ def answer_away(request: Any, exc: Exception) -> Any:
     return handle(request, InternalError())
 
 
+def answer_deep(request: Any, _exc: RecursionError) -> Any:
+    """The parser gave up on a body that nests for its own sake."""
+    return handle(request, InvalidRequest("The body nests too deep."))
+
+
 HANDLERS: dict[int | type[Exception], Callable[..., Any]] = {
     ValidationException: answer_invalid,
     SQLAlchemyError: answer_away,
     RedisError: answer_away,
+    RecursionError: answer_deep,
 }

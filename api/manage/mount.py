@@ -30,12 +30,15 @@ from api.manage.transfers import transfer_routes
 from api.manage.trials import trial_routes
 from api.manage.usage import usage_routes
 
+MOST_OF_STRANGERS = 64 * 1024
+"""Bytes of a body that is read from whoever sends it: an address and a password fit a hundred times."""
 REFUSALS = {
     400: "Something in the request is wrong; `param` names it.",
     401: "No credential, or one that does not work (any more).",
     403: "The role does not allow it, or the CSRF token is missing.",
     404: "It does not exist, or not in this organization.",
     409: "The state does not allow it.",
+    413: "The body is larger than it may be.",
     429: "Too many tries; `Retry-After` says when to come back.",
     503: "Overload or maintenance; `Retry-After` says when to come back.",
 }
@@ -71,9 +74,12 @@ def manage_router(signing: Signing) -> Router:
     ways: list[SecurityRequirement] = [{"key": []}, {"bearer": []}, {"session": []}]
     for handler in guarded:
         handler.security = ways
-    handlers = [*guarded, *open_routes(signing)]
-    for handler in handlers:
+    strangers = open_routes(signing)
+    for handler in (*guarded, *strangers):
         handler.responses = _REFUSED
+    for handler in strangers:
+        handler.request_max_body_size = MOST_OF_STRANGERS
+    handlers = [*guarded, *strangers]
     return Router(BASE, route_handlers=handlers, guards=[guard(desk)], exception_handlers=HANDLERS)
 
 

@@ -24,6 +24,9 @@ SHORTEST_PASSWORD = 10
 LONGEST_PASSWORD = 512
 """Hashing takes longer the longer the text is: a limit, so that nobody makes us hash megabytes."""
 
+_NOT_IN_ONE = frozenset('(),:;<>[]\\"')
+"""In the header of a mail these make several addresses of one, or another."""
+
 _hasher = PasswordHasher()
 
 
@@ -56,7 +59,7 @@ def create(change: Change, email: str, name: str, password: str | None = None, *
 
 def by_email(connection: Connection, email: str) -> Person | None:
     """The person with this address, however it is typed."""
-    row = connection.execute(select(person).where(person.c.email == email.strip().lower())).mappings().one_or_none()
+    row = connection.execute(select(person).where(person.c.email == _typed(email))).mappings().one_or_none()
     return None if row is None else _view(row)
 
 
@@ -68,7 +71,7 @@ def verify(connection: Connection, email: str, password: str) -> Person | None:
 
 def credentials(connection: Connection, email: str) -> tuple[Person | None, str | None]:
     """The active person with this address and the hash of their password; None for what there is not."""
-    row = connection.execute(select(person).where(person.c.email == email.strip().lower())).mappings().one_or_none()
+    row = connection.execute(select(person).where(person.c.email == _typed(email))).mappings().one_or_none()
     if row is None or row["state"] != "active":
         return None, None
     return _view(row), row["password_hash"]
@@ -154,9 +157,15 @@ def address(email: str) -> str:
     """An e-mail address as it is stored: in lower case. Raises ``InvalidRequest``."""
     email = email.strip().lower()
     name, at, place = email.partition("@")
-    if not (name and at and "." in place) or len(email) > limits.LONGEST_NAME or any(c.isspace() for c in email):
+    one = email.isprintable() and not any(c.isspace() or c in _NOT_IN_ONE for c in email) and "@" not in place
+    if not (name and at and "." in place and one) or len(email) > limits.LONGEST_NAME:
         raise InvalidRequest("not an e-mail address", param="email")
     return email
+
+
+def _typed(email: str) -> str:
+    """An address however it was typed. NUL, which PostgreSQL takes in no text, is in nobody's."""
+    return email.strip().lower().replace("\0", "�")
 
 
 def _view(row: RowMapping) -> Person:

@@ -68,8 +68,21 @@ def test_an_address_is_one_person_however_it_is_typed(engine: Engine, redis: Red
         someone(change, email.lower())
 
 
+NO_ADDRESS = (
+    "nobody",
+    "a b@c.kr",
+    "a@b.kr,c@d.kr",
+    "a@b@c.kr",
+    "<a@b.kr>",
+    'a"@b.kr',
+    "a\x00@b.kr",
+    "a@b.kr\nBcc: c@d.kr",
+)
+
+
 @pytest.mark.parametrize(
-    ("email", "password"), [("nobody", PASSWORD), ("a b@c.kr", PASSWORD), ("a@b.kr", "short"), ("a@b.kr", "x" * 513)]
+    ("email", "password"),
+    [*((email, PASSWORD) for email in NO_ADDRESS), ("a@b.kr", "short"), ("a@b.kr", "x" * 513)],
 )
 def test_a_wrong_address_or_password_is_refused(engine: Engine, redis: Redis, email: str, password: str) -> None:
     with pytest.raises(InvalidRequest), changing(engine, redis, OPERATOR) as change:
