@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     """Where customers reach the installation (scheme and host), for links in e-mails and examples."""
 
     smtp_url: SecretStr = SecretStr("")
-    """``smtp://user:password@host:587`` or ``smtps://…``. Empty: no mail; links are shown to whoever asks for them."""
+    """``smtp://user:password@host:587`` or ``smtps://…``. Empty: no mail; links are shown to whoever asks for them.
+    So they are without ``public_url``: what is mailed is never made of what a request says of our address."""
     mail_from: str = ""
     """The sender of mail; empty: wonrouter@ the server's host."""
 

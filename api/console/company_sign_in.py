@@ -15,7 +15,7 @@ from litestar.response import Redirect
 from api.console import BASE
 from api.console.rendering import go
 from api.console.sign_in import place_of
-from api.console.visit import PUBLIC, visit_of
+from api.console.visit import PUBLIC, own_address, visit_of
 from api.manage.signing import Signing
 from api.oidc import FLOW_S, Flow, Provider
 from api.sessions import cookie
@@ -42,7 +42,7 @@ def company_routes(signing: Signing) -> list[HTTPRouteHandler]:
         )  # fmt: skip
 
     def return_address(request: Request[Any, Any, Any]) -> str:
-        return (settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")) + f"{PLACE}/return"
+        return own_address(request, settings) + f"{PLACE}/return"
 
     @get("/sign-in/company", action=PUBLIC)
     async def leave(request: Request[Any, Any, Any]) -> Response[Any]:

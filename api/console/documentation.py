@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from api.console import reference
 from api.console.rendering import page, part
-from api.console.visit import PUBLIC, visit_of
+from api.console.visit import PUBLIC, own_address, visit_of
 from api.manage.desk import Desk
 from api.routes import description
 from gateway.errors import NotFound
@@ -45,7 +45,7 @@ def documentation_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
 
     def show(request: Request[Any, Any, Any], name: str, **values: Any) -> Response[bytes]:
-        here = desk.settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
+        here = own_address(request, desk.settings)
 
         def example(wanted: str) -> Markup:
             codes = {language: code.replace("BASE_URL", here) for language, code in examples()[wanted].items()}

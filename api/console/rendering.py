@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from api.console import BASE, figures, static_files, wording
 from api.console.navigation import NAVIGATION, SECTIONS
-from api.console.visit import LANG_COOKIE, Visit, lang_cookie, visit_of
+from api.console.visit import LANG_COOKIE, Visit, lang_cookie, own_address, visit_of
 from api.errors import as_gateway_error
 from gateway.errors import GatewayError, InvalidApiKey, InvalidRequest, RateLimitExceeded, ServiceUnavailable
 from gateway.settings import Settings
@@ -70,7 +70,7 @@ def page(
         .get_template(template)
         .render(
             visit=visit,
-            here=settings.public_url.rstrip("/") or str(request.base_url).rstrip("/"),
+            here=own_address(request, settings),
             lang=visit.lang,
             t=functools.partial(wording.say, visit.lang),
             won=functools.partial(figures.won, visit.lang),

@@ -154,6 +154,14 @@ def _checked(visit: Visit, fields: dict[str, str]) -> dict[str, str]:
     return {name: value.strip() if name not in PASSWORDS else value for name, value in fields.items()}
 
 
+def own_address(request: ASGIConnection[Any, Any, Any, Any], settings: Settings) -> str:
+    """Scheme and host of this installation: as it is configured, else as the caller's ``Host`` says, if that is one."""
+    try:
+        return (settings.public_url or str(request.base_url)).rstrip("/")
+    except ValueError:
+        return ""
+
+
 def lang_cookie(settings: Settings, scheme: str, lang: Lang) -> Cookie:
     """The chosen language, for a year."""
     return Cookie(

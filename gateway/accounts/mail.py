@@ -15,8 +15,8 @@ _PAGES: dict[Purpose, str] = {"invitation": "/console/invitation", "reset": "/co
 
 
 def possible(settings: Settings) -> bool:
-    """Whether mail can be sent at all."""
-    return mail.configured(settings)
+    """Whether a link can be mailed: by a server, and to our own address, which nobody's request may name."""
+    return mail.configured(settings) and bool(settings.public_url)
 
 
 def link(settings: Settings, purpose: Purpose, token: str) -> str:
@@ -30,7 +30,7 @@ def path(purpose: Purpose, token: str) -> str:
 
 
 async def send_invitation(settings: Settings, to: str, organisation: str, where: str) -> bool:
-    """Mails an invitation. False where there is no mail server, or it refused: the link has to be passed on by hand."""
+    """Mails an invitation. False where none can be sent, or the server refused: the link has to be passed on by hand."""
     text = (
         f"{organisation}의 WonRouter에 초대되었습니다. 7일 안에 아래 주소에서 수락해 주세요.\n"
         f"You are invited to {organisation} on WonRouter. Accept within seven days:\n\n{where}\n"
@@ -48,7 +48,7 @@ async def send_reset(settings: Settings, to: str, where: str) -> bool:
 
 
 async def _send(settings: Settings, to: str, subject: str, text: str) -> bool:
-    if not mail.configured(settings):
+    if not possible(settings):
         return False
     try:
         await mail.send(settings, to, subject, text)

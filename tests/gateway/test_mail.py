@@ -69,6 +69,13 @@ def settings(url: str) -> Settings:
     )  # fmt: skip
 
 
+async def test_without_an_address_of_our_own_no_link_is_mailed(server: Server) -> None:
+    s = settings(f"smtp://127.0.0.1:{server.server_address[1]}").model_copy(update={"public_url": ""})
+    assert not letters.possible(s)
+    assert not await letters.send_invitation(s, "a@b.kr", "회사", "https://evil.example/console/invitation#token")
+    assert not await letters.send_reset(s, "a@b.kr", "https://evil.example/console/password#token")
+
+
 async def test_an_invitation_arrives_with_its_link_in_korean_and_english(server: Server) -> None:
     s = settings(f"smtp://127.0.0.1:{server.server_address[1]}")
     where = letters.link(s, "invitation", "token")

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from sqlalchemy import Connection
 
 from api.console.settings.layout import back, settings_page
-from api.console.visit import form, visit_of
+from api.console.visit import form, own_address, visit_of
 from api.manage.desk import Desk
 from api.manage.pages import id_place, paged
 from gateway.accounts import links, mail, members
@@ -76,10 +76,10 @@ def _list_routes(desk: Desk) -> list[HTTPRouteHandler]:
             return await listed(request, Conflict(param="invitation"), email)
         except InvalidRequest as error:
             return await listed(request, error, email)
-        where = mail.path("invitation", token)
-        base = desk.settings.public_url.rstrip("/") or str(request.base_url).rstrip("/")
-        mailed = await mail.send_invitation(desk.settings, made.email, visit.person.org_name or "", base + where)
-        return back("members", "added") if mailed else await listed(request, link=base + where)
+        where = mail.link(desk.settings, "invitation", token)
+        if await mail.send_invitation(desk.settings, made.email, visit.person.org_name or "", where):
+            return back("members", "added")
+        return await listed(request, link=own_address(request, desk.settings) + mail.path("invitation", token))
 
     @post("/settings/invitations/{invitation:str}/withdrawal", action="member.write")
     async def withdraw(request: Request[Any, Any, Any], invitation: FromPath[str]) -> Response[Any]:
