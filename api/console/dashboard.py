@@ -147,15 +147,14 @@ def _read(connection: Connection, visit: Visit, now: dt.datetime, days: int, sta
     calls = spending.recent(connection, org, made_by=own, before=start, until=soon, most=CALLS + 1)
     access.note(connection, visit.looker, "usage.list", min(len(calls), CALLS), again_s=again_s)
     week_ago = today - dt.timedelta(days=statistics.AVERAGED_DAYS)
+    groups, outcomes = statistics.shares(connection, org, made_by=own, since=since, most=GROUPS)
     return Shown(
         organisation=organisations.get(connection, org),
         days=spending.by_day(connection, org, made_by=own, since=min(today.replace(day=1), since, week_ago)),
         calls=calls,
         state=state,
-        groups={
-            by: statistics.groups(connection, org, by, made_by=own, since=since, most=GROUPS) for by in statistics.KINDS
-        },
-        outcomes=statistics.outcomes(connection, org, made_by=own, since=since),
+        groups=groups,
+        outcomes=outcomes,
         latency=latency.percentiles(connection, org, made_by=own, since=since),
     )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal, get_args
 
@@ -22,6 +22,8 @@ from gateway.wire import ids
 
 By = Literal["model", "key", "application"]
 KINDS: tuple[By, ...] = get_args(By)
+_GROUPED: dict[int, By] = {0b011: "model", 0b101: "key", 0b110: "application"}
+"""PostgreSQL's GROUPING(model, key, title): a bit for each that was not grouped by."""
 AVERAGED_DAYS = 7
 """A forecast's days: a whole week, so that weekends weigh what they weigh."""
 _DAY_S = 86_400
@@ -48,33 +50,39 @@ class Outcomes(msgspec.Struct, frozen=True):
         return None if self.calls == 0 else (self.calls - self.failed) * 1000 // self.calls
 
 
-def groups(
-    connection: Connection, org: str, by: By, *, made_by: str | None, since: dt.date, most: int
-) -> Sequence[Group]:
-    """Sums from a day of Seoul on, the dearest first."""
+def shares(
+    connection: Connection, org: str, *, made_by: str | None, since: dt.date, most: int
+) -> tuple[dict[By, list[Group]], Outcomes]:
+    """Sums by each kind from a day of Seoul on, the dearest ``most`` first, and those of all calls together.
+
+    One statement, which reads the hours once: a long period's are what a page waits for.
+    """
     h = usage_hour.c
-    label = {"model": h.model, "key": sa.cast(h.key, sa.Text), "application": h.title}[by]
-    won = sa.func.sum(h.won)
-    query = (
-        sa.select(label.label("label"), _count(h.calls), _count(h.failed), won)
+    kind, won = sa.func.grouping(h.model, h.key, h.title), sa.func.sum(h.won)
+    label = sa.func.coalesce(h.model, sa.cast(h.key, sa.Text), h.title)
+    sums = (
+        sa.select(
+            kind.label("kind"), label.label("label"), _count(h.calls).label("calls"), _count(h.failed).label("failed"),
+            won.label("won"), sa.func.row_number().over(partition_by=kind, order_by=(won.desc(), label)).label("place"),
+        )
         .where(*_where(org, made_by, since))
-        .group_by(sa.text("1"))
-        .order_by(won.desc(), sa.text("1"))
-        .limit(most)
+        .group_by(sa.func.grouping_sets(h.model, h.key, h.title, sa.text("()")))
+        .subquery()
+    )  # fmt: skip
+    query = sa.select(sums).where(sums.c.place <= most).order_by(sums.c.kind, sums.c.place)
+    found: dict[By, list[Group]] = {by: [] for by in KINDS}
+    every = Outcomes(0, 0)
+    for row in connection.execute(query):
+        if by := _GROUPED.get(row.kind):
+            found[by].append(Group(row.label, row.calls, row.failed, row.won))
+        else:
+            every = Outcomes(row.calls or 0, row.failed or 0)
+    named = sa.select(api_key.c.id, api_key.c.name).where(
+        api_key.c.id.in_([uuid.UUID(group.label) for group in found["key"]])
     )
-    found = [Group(*row) for row in connection.execute(query)]
-    if by != "key" or not found:
-        return found
-    named = sa.select(api_key.c.id, api_key.c.name).where(api_key.c.id.in_([uuid.UUID(group.label) for group in found]))
-    names = {str(row.id): row.name for row in connection.execute(named)}
-    return [msgspec.structs.replace(group, label=names.get(group.label, group.label)) for group in found]
-
-
-def outcomes(connection: Connection, org: str, *, made_by: str | None, since: dt.date) -> Outcomes:
-    """Of the calls from a day of Seoul on."""
-    h = usage_hour.c
-    query = sa.select(sa.func.coalesce(_count(h.calls), 0), sa.func.coalesce(_count(h.failed), 0))
-    return Outcomes(*connection.execute(query.where(*_where(org, made_by, since))).one())
+    names = {str(row.id): row.name for row in connection.execute(named)} if found["key"] else {}
+    found["key"] = [msgspec.structs.replace(group, label=names.get(group.label, group.label)) for group in found["key"]]
+    return found, every
 
 
 def state(connection: Connection, org: str, today: dt.date) -> str:
