@@ -34,7 +34,7 @@ RECENT = sa.text("interval '92 days'")
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of one provider. ``country``: ISO 3166, where it processes. ``verified``: compared with the contract
-    in force; otherwise general knowledge as of ``as_of`` (YYYY-MM)."""
+    in force; otherwise general knowledge as of ``as_of`` (YYYY-MM). ``…_ko``: the same for Korean readers, where written."""
 
     legal_entity: str
     country: str
@@ -43,6 +43,8 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     as_of: str
     website: str = ""
     verified: bool = False
+    retention_ko: str = ""
+    training_ko: str = ""
 
 
 class Recipient(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ def transfer_routes(desk: Desk) -> list[HTTPRouteHandler]:
         org, recipients, classes = await desk.read(work)
         return settings_page(
             request, desk, "transfers", organisation=org, recipients=recipients, classes=classes, has=wording.has,
+            in_korean=register.facts(path) if visit.lang == "ko" else {}, unknown=register.UNKNOWN,
             may_write=visit.may("organization.privacy"),
         )  # fmt: skip
 
