@@ -15,6 +15,7 @@ from markupsafe import Markup
 from api.console import reference
 from api.console.rendering import page, part
 from api.console.visit import PUBLIC, own_address, visit_of
+from api.console.wording import Lang
 from api.manage.desk import Desk
 from api.routes import description
 from gateway.errors import NotFound
@@ -66,6 +67,17 @@ def documentation_routes(desk: Desk) -> list[HTTPRouteHandler]:
             **values,
         )
 
+    shown: dict[tuple[Lang, str], Markup] = {}
+
+    def operations(request: Request[Any, Any, Any], lang: Lang, name: str) -> Markup:
+        """A reference's operations. Rendered once: there are two hundred, the same for every reader."""
+        if (lang, name) not in shown:
+            document, file = description.document(), "/api/v1/openapi.json"
+            if name == "reference_manage":
+                document, file = request.app.openapi_schema.to_schema(), "/api/v1/manage/openapi.json"
+            shown[lang, name] = part(lang, "docs_reference.html", groups=reference.groups(document), file=file)
+        return shown[lang, name]
+
     @get("/docs", action=PUBLIC)
     async def first_page(request: Request[Any, Any, Any]) -> Response[bytes]:
         return show(request, PAGES[0])
@@ -74,11 +86,8 @@ def documentation_routes(desk: Desk) -> list[HTTPRouteHandler]:
     async def docs_page(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
         if name in PAGES:
             return show(request, name)
-        if name == "reference":
-            return show(request, name, groups=reference.groups(description.document()), file="/api/v1/openapi.json")
-        if name == "reference_manage":
-            schema = request.app.openapi_schema.to_schema()
-            return show(request, name, groups=reference.groups(schema), file="/api/v1/manage/openapi.json")
+        if name in REFERENCES:
+            return show(request, name, operations=operations(request, visit_of(request).lang, name))
         raise NotFound()
 
     return [first_page, docs_page]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any, cast
 
 import msgspec
@@ -58,7 +59,7 @@ def _operation(method: str, path: str, described: dict[str, Any], document: dict
     schema = _schema(_part(described, "requestBody"))
     fields += _body(_resolved(schema, document), document)
     answers = [
-        (status, _plain(answer.get("description") or ""))
+        (status, _said(status, answer.get("description") or ""))
         for status, answer in sorted(_part(described, "responses").items())
     ]
     said = described.get("description") or _resolved(schema, document).get("description") or ""
@@ -101,8 +102,18 @@ def _kind(schema: dict[str, Any], document: dict[str, Any]) -> str:
     if kind == "array":
         return f"[{_kind(schema.get('items') or {}, document)}]"
     if "minimum" in schema and "maximum" in schema:
-        return f"{kind} {schema['minimum']}–{schema['maximum']}"
+        return f"{kind} {_bound(schema['minimum'])}–{_bound(schema['maximum'])}"
     return str(kind)
+
+
+def _bound(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _said(status: str, text: str) -> str:
+    """A description, unless it is the one that every answer of this status has."""
+    known = HTTPStatus(int(status)).description if status.isdecimal() else ""
+    return "" if text == known else _plain(text)
 
 
 def _plain(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -75,6 +76,7 @@ def page(
             t=functools.partial(wording.say, visit.lang),
             won=functools.partial(figures.won, visit.lang),
             won_short=functools.partial(figures.won_short, visit.lang),
+            won_fine=functools.partial(_won_fine, visit.lang),
             **values,
         )
     )
@@ -94,6 +96,13 @@ def part(lang: wording.Lang, template: str, **values: Any) -> Markup:
     """A piece of a page, to stand in another one's text."""
     said = functools.partial(wording.say, lang)
     return Markup(_templates().get_template(template).render(t=said, **values))  # noqa: S704  # a template's own output
+
+
+def _won_fine(lang: wording.Lang, amount: Decimal | str) -> Markup:
+    """An amount, every digit, with those below one won set back: what matters is read first."""
+    whole, point, rest = figures.won(lang, amount).partition(".")
+    fraction = rest.removesuffix("원")
+    return Markup('{}<span class="fraction">{}</span>{}').format(whole, point + fraction, rest[len(fraction) :])
 
 
 def go(path: str, cookies: Sequence[Cookie] = ()) -> Redirect:

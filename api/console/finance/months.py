@@ -28,6 +28,8 @@ ROWS = 50
 """Of one page."""
 MOST_PAGES = 10_000
 STEPS = ("draft", "review", "finalise", "issue")
+FROM = {"open": "draft", "draft": "review", "reviewed": "finalise", "final": "issue"}
+"""State -> the step that leads out of it, the earliest state first: what the month waits for."""
 NEED_WORD = ("finalise", "issue")
 """Steps that cannot be undone: asked about once more."""
 STATES = ("open", "draft", "reviewed", "final", "issued", "paid", "overdue", "amended")
@@ -69,10 +71,12 @@ def month_routes(desk: Desk) -> list[HTTPRouteHandler]:
             return documents.of_month(connection, known, org, words=words, skip=skip, most=ROWS + 1), sums
 
         rows, sums = await desk.read(work)
+        counts = _standing(sums[0]) if sums else {}
         return page(
             request, "finance_month.html", settings=desk.settings, section="finance", month=known, rows=rows[:ROWS],
             more=len(rows) > ROWS, number=number, words=words, sum=sums[0] if sums else None, steps=STEPS,
             over=known < ids.month_of(desk.parts.admission.now_ms()), states=STATES, everybody=org is None,
+            counts=counts, next_step=next((FROM[state] for state in FROM if counts.get(state)), None),
         )  # fmt: skip
 
     return [months_page, month_page, *_document_routes(desk), *_step_routes(desk)]
@@ -165,6 +169,11 @@ def month_in(text: str) -> str:
     if not (len(text) == 6 and text.isascii() and text.isdecimal() and "01" <= text[4:] <= "12" and text[0] == "2"):
         raise NotFound()
     return text
+
+
+def _standing(month: documents.MonthSum) -> dict[str, int]:
+    """How many customers stand in which state, those without a document among them."""
+    return month.documents | {"open": max(0, month.customers - sum(month.documents.values()))}
 
 
 async def _name(desk: Desk, org: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any, cast
 
@@ -23,6 +24,13 @@ SHOWN = 100
 PLACE = f"{BASE}/operator/dead-letters"
 
 
+KINDS = {
+    "unreadable": ("undecodable", "the entry has no field"),
+    "sums": ("the window was charged", "a part of", "the charge says", "a charge below zero", "not rateable"),
+}
+"""How settlement's reasons begin, by what went wrong."""
+
+
 class Letter(msgspec.Struct, frozen=True):
     """One event. ``micro``: what the credit window was charged for it, in micro-won."""
 
@@ -31,6 +39,16 @@ class Letter(msgspec.Struct, frozen=True):
     org: str
     micro: int
     why: str
+
+    @property
+    def at(self) -> dt.datetime:
+        """When it was put aside: the stream's entries begin with it."""
+        return dt.datetime.fromtimestamp(int(self.entry.partition("-")[0]) / 1000, dt.UTC)
+
+    @property
+    def kind(self) -> str:
+        """What sort of reason it is, for who does not read settlement's own words."""
+        return next((kind for kind, beginnings in KINDS.items() if self.why.startswith(beginnings)), "other")
 
 
 def dead_letter_routes(desk: Desk) -> list[HTTPRouteHandler]:

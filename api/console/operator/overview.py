@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -65,7 +66,8 @@ def overview_routes(desk: Desk) -> list[HTTPRouteHandler]:
             line=line,
             books=books,
             state=f"{line}",
-            opened=[name for name, seen in states.items() if seen.health.state == "open"],
+            opened=[each for each in books.deployments if each.id in states and states[each.id].health.state == "open"],
+            fleet=_fleet(books.deployments, states),
             stale=books.rate_age > desk.settings.fx_stale_business_days,
             late=late,
         )
@@ -84,6 +86,16 @@ async def health_of(desk: Desk, deployments: list[str]) -> dict[str, operating.S
     except (RedisError, OSError):
         return {}
     return dict(zip(deployments, found, strict=True))
+
+
+def _fleet(deployments: list[Shown], states: dict[str, operating.Seen]) -> Counter[str]:
+    """How many deployments are in which state, by the name of its text. A drained one counts as that alone."""
+    words = {"open": "open_word"}
+    return Counter(
+        "drained" if each.weight == 0 else words.get(states[each.id].health.state, states[each.id].health.state)
+        for each in deployments
+        if each.id in states
+    )
 
 
 async def _line(desk: Desk) -> Line | None:

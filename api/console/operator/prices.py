@@ -44,7 +44,7 @@ def rate_routes(desk: Desk) -> list[HTTPRouteHandler]:
             if words:
                 prices = prices.where(p.model.icontains(words, autoescape=True))
             return (
-                connection.execute(rates.order_by(r.effective_from.desc()).limit(RATES)).all(),
+                connection.execute(rates.order_by(r.date.desc(), r.effective_from.desc()).limit(RATES)).all(),
                 connection.execute(prices.order_by(p.effective_from.desc(), p.model).limit(PRICES)).all(),
             )
 

@@ -22,6 +22,7 @@ from api.manage.desk import Desk
 from api.manage.pages import number_place, paged
 from gateway.accounts import audit, people
 from gateway.accounts.audit import Entry
+from gateway.guardrails.kinds import KINDS
 
 ENTRIES = 50
 """Of one page."""
@@ -29,9 +30,12 @@ ACTIONS = (
     "key.create", "key.set", "key.rotate", "key.revoke", "key.console", "member.invite", "member.uninvite", "member.join",
     "member.role", "member.remove", "org.create", "org.set", "words.add", "words.remove", "words.import",
     "personal_data.set", "moderation.set", "alerts.set", "alerts.rotate_secret", "alerts.test", "billing_profile.set",
-    "topup.request", "session.begin", "subject.erase",
+    "topup.request", "session.begin", "subject.erase", "close.draft", "close.review", "close.finalise", "close.issue",
+    "close.amend", "close.approve", "payment.book",
 )  # fmt: skip
 """What the filter offers; each has a text of its own."""
+SHOWN_OF_DIGEST = 12
+"""Digits that tell two documents apart at a glance; the whole stands on the invoice."""
 HIDDEN = 6
 """Details beyond this many are left to the management API."""
 
@@ -68,6 +72,10 @@ def told(lang: Lang, names: Mapping[str, str], entry: Entry) -> list[tuple[str, 
     ``names``: of people, by id. What has no text of its own is shown as it is stored.
     """
     plain: list[tuple[str, str]] = []
+    if entry.action.startswith("close."):
+        plain.append((say(lang, "detail.month"), entry.subject.partition("/")[0]))
+    elif entry.action == "payment.book":
+        plain.append((say(lang, "detail.number"), entry.subject))
     for name, value in entry.details.items():
         if name.endswith("_was"):
             continue
@@ -88,16 +96,33 @@ def _value(lang: Lang, names: Mapping[str, str], name: str, value: Any) -> str:
     if name.endswith("_won") and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", str(value)):
         return figures.won(lang, str(value))
     if isinstance(value, list):
-        return ", ".join(str(each) for each in cast("list[Any]", value))
+        return ", ".join(_word(lang, str(each)) for each in cast("list[Any]", value))
     if name == "model_limits" and isinstance(value, dict):
         return limits_text(cast("dict[str, dict[str, int]]", value)).replace("\n", "; ")
     if isinstance(value, dict):
-        return msgspec.json.encode(value).decode()
-    text = msgspec.json.encode(value).decode() if isinstance(value, bool) else str(value)
+        told = cast("dict[str, Any]", value)
+        return ", ".join(f"{_word(lang, each)} {_word(lang, _plain(what))}" for each, what in told.items())
+    text = _plain(value)
+    if name == "digest":
+        return text[:SHOWN_OF_DIGEST]
     chosen = f"detail.value_{text}"
     if name != "name" and has(chosen):
         return say(lang, chosen)
     return names.get(text, figures.grouped(value) if type(value) is int else text)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _word(lang: Lang, name: str) -> str:
+    """A part of a document, a kind of personal data or what happens to it, by the name that its own page gives it."""
+    if kind := KINDS.get(name):
+        return kind.label_ko if lang == "ko" else kind.label_en
+    for place in (f"settings.party_{name}", f"settings.action_{name}"):
+        if has(place):
+            return say(lang, place)
+    return name
 
 
 def _is_id(text: str) -> bool:

@@ -38,6 +38,30 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   });
 }
 
+// The page's own place in a row of links that is wider than the screen.
+for (const place of document.querySelectorAll(".tabs [aria-current], .contents [aria-current]")) {
+  const row = place.closest(".tabs, .contents");
+  row.scrollLeft += place.getBoundingClientRect().left - row.getBoundingClientRect().left - (row.clientWidth - place.offsetWidth) / 2;
+}
+
+const menu = document.querySelector("details.menu");
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !menu.open) return;
+  menu.open = false;
+  menu.firstElementChild.focus();
+});
+document.addEventListener("click", (event) => { if (!menu.contains(event.target)) menu.open = false; });
+
+// A chart says the exact value of the bar under the pointer or finger.
+document.addEventListener("pointerover", (event) => {
+  const readout = document.querySelector("[data-readout]");
+  if (!readout) return;
+  const title = event.target.closest?.(".plot g")?.querySelector("title");
+  const text = title ? title.textContent : readout.dataset.readout;
+  if (readout.textContent !== text) readout.textContent = text;
+  readout.classList.toggle("now", Boolean(title));
+});
+
 const filters = document.getElementById("filters");
 const prices = document.getElementById("prices");
 if (filters && prices && prices.rows.length - 1 === Number(prices.dataset.all)) filterHere();

@@ -51,6 +51,11 @@ class Browser:
         return await self.post("/console/sign-in", typed, page="/console/sign-in")
 
 
+def said(page: str) -> str:
+    """What a page says: its text without the tags, which may stand within an amount."""
+    return re.sub(r"<[^>]+>", "", page)
+
+
 def csrf(page: str) -> str:
     found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
     assert found is not None, page

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from api.console.dashboard import CALLS
-from tests.api.console.conftest import Browser, used
+from tests.api.console.conftest import Browser, said, used
 from tests.api.manage.conftest import Office
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ async def test_a_call_appears_with_its_exact_won_and_a_receipt(office: Office, b
     call = used(office, owner, title="챗봇<b>", estimated=True, ago_s=1)
     page = (await browser.get("/console")).text
     assert receipts(page) == [call]
-    assert "10.1259255원" in page and "챗봇&lt;b&gt;" in page and "추정" in page and "1,000 → 500" in page
+    assert "10.1259255원" in said(page) and "챗봇&lt;b&gt;" in page and "추정" in page and "1,000 → 500" in page
     assert 'title="99,989.374075원"' in page and "99,989원</p>" in page
     receipt = await browser.get(f"/console/calls/{call}")
     assert receipt.status_code == 200
@@ -48,7 +48,7 @@ async def test_nobody_sees_another_organisations_call_and_members_see_their_own(
     long_ago = used(office, member, ago_s=40 * 86_400)
     await browser.sign_in(member)
     page = (await browser.get("/console")).text
-    assert receipts(page) == [mine, long_ago] and "7.5원" not in page
+    assert receipts(page) == [mine, long_ago] and "7.5원" not in said(page)
     for call, status in ((mine, 200), (theirs, 404), (foreign, 404), ("chatcmpl-none", 404)):
         assert (await browser.get(f"/console/calls/{call}")).status_code == status
     await browser.post("/console/sign-out", {}, page="/console")
