@@ -1,11 +1,8 @@
-"""Bodies of calls as nobody should send them: every documented parameter with every kind of value, and broken bytes."""
+"""Bodies of calls as nobody should send them: every documented parameter with every kind of value."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-
-from hypothesis import strategies as st
 
 CHAT = (
     "model", "messages", "stream", "temperature", "max_tokens", "top_p", "frequency_penalty", "presence_penalty", "user",
@@ -16,19 +13,6 @@ CHAT = (
     "transforms", "cache_control",
 )  # fmt: skip
 """Section 3 of the public API, and what the SDKs send besides."""
-COMPLETION = (
-    "prompt",
-    "suffix",
-    "echo",
-    "best_of",
-    "logprobs",
-    "n",
-    "stop",
-    "max_tokens",
-    "temperature",
-    "stream",
-    "user",
-)
 ODD = (
     "null",
     "true",
@@ -144,12 +128,6 @@ def chat(**fields: str) -> bytes:
     return ("{" + ",".join(f'"{name}":{value}' for name, value in whole.items()) + "}").encode("utf-8", "surrogatepass")
 
 
-def completion(**fields: str) -> bytes:
-    """The same for legacy completions."""
-    whole = {"model": '"sandbox/echo"', "prompt": '"안녕"', **fields}
-    return ("{" + ",".join(f'"{name}":{value}' for name, value in whole.items()) + "}").encode("utf-8", "surrogatepass")
-
-
 def odd_chats() -> Iterator[bytes]:
     """Every parameter with every odd value, and conversations with one odd message."""
     for name in CHAT:
@@ -158,47 +136,3 @@ def odd_chats() -> Iterator[bytes]:
     for message in MESSAGES:
         yield chat(messages=f"[{message}]")
         yield chat(messages=f'[{_ASK},{message},{{"role":"user","content":"?"}}]')
-
-
-def odd_completions() -> Iterator[bytes]:
-    """The same for legacy completions."""
-    for name in COMPLETION:
-        for value in ODD:
-            yield completion(**{name: value})
-
-
-def broken() -> Iterator[bytes]:
-    """What is hardly JSON, or too much of it."""
-    whole = chat()
-    yield from (
-        b"",
-        b" ",
-        b"null",
-        b"{",
-        b"[]",
-        b"\x00",
-        b"\xff",
-        b"\xef\xbb\xbf" + whole,
-        whole.decode().encode("utf-16"),
-    )
-    yield from (whole + b"x", whole + whole, whole[:-1], whole.replace(b"{", b"{{"), b"[" * 200_000, b'{"a":' * 200_000)
-    for deep in ("[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000):
-        yield from (chat(stop=deep), chat(messages=deep), chat(model=deep))
-    yield whole.replace("안녕".encode(), b"\xed\xa0\x80")  # a surrogate in UTF-8
-    yield whole.replace("안녕".encode(), b"\xc0\xaf")  # an overlong form
-    yield whole[:-1] + b',"model":"openai/gpt-4o","messages":[],"model":7}'  # the same name again
-    yield whole[:-1] + b"," + b",".join(b'"f%d":1' % at for at in range(50_000)) + b"}"
-    yield chat(messages=f"[{','.join([_ASK] * 20_000)}]")
-    yield chat(messages=json.dumps([{"role": "user", "content": "가" * 3_500_000}], ensure_ascii=False))
-    yield chat(messages=json.dumps([{"role": "user", "content": "x" * 33_000_000}]))
-
-
-def mangled() -> st.SearchStrategy[bytes]:
-    """A good body with a few of its bytes taken, doubled or replaced, or any bytes at all."""
-    whole = chat(temperature="0.5", tools="[]", stop='["a","b"]', stream="true", user='"u"')
-    places = st.integers(0, len(whole) - 1)
-
-    def cut(place: int, length: int, put: bytes) -> bytes:
-        return whole[:place] + put + whole[place + length :]
-
-    return st.one_of(st.builds(cut, places, st.integers(0, 40), st.binary(max_size=8)), st.binary(max_size=200))
