@@ -1,75 +1,45 @@
-"""Every page, in both languages, wide and narrow: accessible, no wider than the screen, without a complaint."""
+"""Every page, in both languages, wide and narrow: accessible, light, no wider than the screen, without a complaint."""
 
 from __future__ import annotations
 
 import pytest
 
-from api.console import documentation
-from api.console.navigation import NAVIGATION, SECTIONS
-from api.console.settings import layout as settings
-from tests.browser.conftest import BROWSER, Open, Person, Site
+from tests.browser.conftest import BROWSER, Open
+from tests.browser.pages import NOBODYS, PAGES
+from tests.browser.scene import Scene
+from tests.browser.visitor import HEAVIEST_PAGE
 
 pytestmark = BROWSER
-
-MONTH = "202602"
-OWNERS = [
-    *(entry.path for entry in NAVIGATION if entry.path not in ("/operator", "/settings")),
-    *(f"/settings/{entry.section}" for entry in settings.SECTIONS),
-    *(entry.path for entry in SECTIONS["finance"] if entry.action != "installation.finance"),
-    *(f"/docs/{page}" for page in (*documentation.PAGES, *documentation.REFERENCES)),
-    "/finance/months/{month}", "/finance/months/{month}/{org}", "/keys/{key}/change", "/keys/{key}/rotation",
-    "/keys/{key}/deletion",
-]  # fmt: skip
-OPERATORS = [
-    *(entry.path for entry in (*SECTIONS["operator"], *SECTIONS["finance"])), "/operator/organizations/{org}",
-    "/finance/months/{month}", "/finance/months/{month}/{org}", "/organization",
-]  # fmt: skip
-PAGES = {"owner": OWNERS, "operator": OPERATORS}
-NOBODYS = ("/sign-in", "/password", "/password/forgotten", "/invitation")
-"""Pages of who is not signed in."""
-
-
-@pytest.fixture(scope="module")
-def org(site: Site) -> str:
-    """A customer with calls in a month that is over."""
-    return site.customer("새봄전자", MONTH)
-
-
-@pytest.fixture(scope="module")
-def key(site: Site, org: str) -> str:
-    """The id of a key of theirs."""
-    return str(site.ask("key", "list", "--org", org)[0]["id"])
-
-
-@pytest.fixture(scope="module")
-def people(site: Site, org: str) -> dict[str, Person]:
-    return {"owner": site.person("박대표", org=org), "operator": site.person("김운영", operator=True)}
 
 
 @pytest.mark.parametrize("who", ["owner", "operator"])
 @pytest.mark.parametrize(("lang", "width", "dark"), [("ko", 1440, False), ("en", 390, True)])
-def test_pages_are_accessible_and_fit(
-    opened: Open, people: dict[str, Person], org: str, key: str, axe: str, who: str, lang: str, width: int, dark: bool
+def test_pages_are_accessible_light_and_fit(
+    opened: Open, scene: Scene, axe: str, who: str, lang: str, width: int, dark: bool
 ) -> None:
     visitor = opened(lang=lang, width=width, dark=dark)
-    issues: list[str] = []
-    for path in NOBODYS:
-        assert visitor.go(path).status == 200, path
-        assert visitor.overflow() <= 0, path
-        issues += visitor.accessibility(axe)
-    visitor.sign_in(people[who].email, people[who].password)
-    for pattern in PAGES[who]:
-        path = pattern.format(month=MONTH, org=org, key=key)
-        assert visitor.go(path).status == 200, path
-        assert visitor.overflow() <= 0, path
-        issues += visitor.accessibility(axe)
-    assert issues == []
+    person = getattr(scene, who)
+    problems: list[str] = []
+    for pattern in [*(NOBODYS if who == "owner" else ()), "sign in", *PAGES[who]]:
+        if pattern == "sign in":
+            visitor.sign_in(person.email, person.password)
+            continue
+        path = pattern.format(month=scene.closed, org=scene.org, key=scene.key)
+        status, over, weight = visitor.go(path).status, visitor.overflow(), visitor.weight()
+        if status != 200 or over > 0 or weight > HEAVIEST_PAGE:
+            problems.append(f"{path}: status {status}, {over} pixels too wide, {weight} bytes")
+        problems += visitor.accessibility(axe)
+    assert problems == []
 
 
-def test_the_menu_opens_on_a_phone_with_the_keyboard_alone(opened: Open, people: dict[str, Person]) -> None:
-    visitor = opened(people["operator"], width=390)
+def test_the_menu_opens_on_a_phone_with_the_keyboard_alone(opened: Open, scene: Scene) -> None:
+    visitor = opened(scene.operator, width=390)
     menu = visitor.page.locator("details.menu > summary")
     menu.focus()
+    visitor.page.keyboard.press("Enter")
+    assert visitor.page.get_by_role("button", name="로그아웃").is_visible()
+    visitor.page.keyboard.press("Escape")
+    assert visitor.page.get_by_role("button", name="로그아웃").count() == 0
     visitor.page.keyboard.press("Enter")
     for _ in range(20):
         visitor.page.keyboard.press("Tab")
@@ -78,3 +48,25 @@ def test_the_menu_opens_on_a_phone_with_the_keyboard_alone(opened: Open, people:
     visitor.page.keyboard.press("Enter")
     visitor.page.wait_for_url("**/console/operator")
     assert visitor.page.get_by_role("heading", name="상태", level=1).is_visible()
+
+
+def test_a_chart_says_the_exact_value_of_the_bar_under_the_pointer(opened: Open, scene: Scene) -> None:
+    visitor = opened(scene.owner)
+    bar = visitor.page.locator(".plot g:has(rect.bar)").first
+    exact = bar.locator("title").text_content()
+    before = visitor.page.inner_text("[data-readout]")
+    bar.hover()
+    assert visitor.page.inner_text("[data-readout]") == exact != before
+    visitor.page.locator("h1").hover()
+    assert visitor.page.inner_text("[data-readout]") == before
+
+
+def test_a_wrong_password_is_said_and_the_address_kept(opened: Open, scene: Scene) -> None:
+    visitor = opened()
+    visitor.go("/sign-in")
+    visitor.page.fill("input[name=email]", scene.owner.email)
+    visitor.page.fill("input[name=password]", "not the password")
+    visitor.page.click("main button")
+    visitor.page.get_by_role("alert").wait_for()
+    assert visitor.page.input_value("input[name=email]") == scene.owner.email
+    visitor.expected("401")

@@ -25,17 +25,6 @@ MONTH = "202601"
 SAY_SECRET: Any = [{"role": "user", "content": "기밀 문서를 요약해 줘"}]
 
 
-@pytest.fixture(scope="module")
-def issuing(site: Site) -> Site:
-    """The installation with the company that sends the invoices."""
-    site.run(
-        "issuer", "set", "--code", "WR", "--legal-name", "주식회사 원라우터", "--registration", "123-45-67891",
-        "--representative", "홍길동", "--address", "서울특별시 강남구", "--bank", "우리은행", "--bank-number",
-        "1005-000-000000", "--bank-holder", "원라우터", "--json",
-    )  # fmt: skip
-    return site
-
-
 def client(site: Site, key: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{site.root}/api/v1", api_key=key, max_retries=0, timeout=60)
 
@@ -74,6 +63,24 @@ def test_a_developer_makes_a_key_calls_with_the_sdk_and_reads_the_receipt(site: 
     assert "notebook" in visitor.text() and "100.0%" in visitor.text()
     page.get_by_role("link", name="Receipt of the openai/gpt-4o call").click()
     assert page.inner_text(".amount.exact") == f"₩{cost:f}"
+    compare(visitor)
+
+
+def compare(visitor: Visitor) -> None:
+    """Two models side by side, with what each cost; the conversation is the browser's alone and outlives a reload."""
+    page = visitor.page
+    visitor.go("/playground?model=openai/gpt-4o")
+    page.locator("select[name=model2]").select_option("openai/gpt-5-mini")
+    page.fill("#prompt", "compare yourselves [[mock tokens=30 delay=20ms]]")
+    visitor.click("button", "Send")
+    receipts = page.locator(".answer footer a")
+    receipts.nth(1).wait_for()
+    for told in page.locator(".answer footer").all_inner_texts():
+        assert "tokens/s" in told and "₩" in told, told
+    assert "openai/gpt-4o" in page.inner_text("#code") and f"{visitor.root}/api/v1" in page.inner_text("#code")
+    page.reload()
+    page.locator(".answer").nth(1).wait_for()
+    assert "compare yourselves" in page.inner_text("#turns")
 
 
 def test_an_owner_forbids_a_word_and_the_call_is_refused(site: Site, opened: Open, upstream: Provider) -> None:
@@ -93,10 +100,10 @@ def test_an_owner_forbids_a_word_and_the_call_is_refused(site: Site, opened: Ope
 
 
 def test_finance_downloads_the_month_and_the_file_says_what_the_page_says(
-    issuing: Site, opened: Open, tmp_path: Path
+    site: Site, opened: Open, tmp_path: Path
 ) -> None:
-    org = issuing.customer("한빛데이터", MONTH)
-    visitor = opened(issuing.person("이회계", org=org, role="finance"))
+    org = site.customer("한빛데이터", MONTH)
+    visitor = opened(site.person("이회계", org=org, role="finance"))
     visitor.page.get_by_role("navigation", name="주 메뉴").get_by_role("link", name="정산").click()
     visitor.click("link", "2026-01")
     used = Decimal(visitor.page.locator(".figure .amount").first.get_attribute("title").replace(",", "").rstrip("원"))  # type: ignore[union-attr]
@@ -113,9 +120,9 @@ def test_finance_downloads_the_month_and_the_file_says_what_the_page_says(
     assert {row[rows[0].index("앱(X-Title)")] for row in rows[2:-1]} == {"상담 봇", "번역기"}
 
 
-def test_two_operators_close_a_month(issuing: Site, opened: Open) -> None:
-    org = issuing.customer("두레소프트", MONTH)
-    first, second = (opened(issuing.person(name, operator=True)) for name in ("김운영", "최운영"))
+def test_two_operators_close_a_month(site: Site, opened: Open) -> None:
+    org = site.customer("두레소프트", MONTH)
+    first, second = (opened(site.person(name, operator=True)) for name in ("김운영", "최운영"))
     place = f"/finance/months/{MONTH}/{org}"
     first.go(place)
     first.click("button", "초안 만들기")
@@ -158,17 +165,17 @@ def try_it(visitor: Visitor) -> None:
     visitor.go("/operator/deployments?q=gpt-4o-mini")
 
 
-def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(issuing: Site, opened: Open) -> None:
-    operator: Person = issuing.person("박운영", operator=True)
+def test_an_operator_drains_a_deployment_and_the_model_is_no_longer_sold(site: Site, opened: Open) -> None:
+    operator: Person = site.person("박운영", operator=True)
     visitor = opened(operator)
     visitor.go("/operator/deployments?q=gpt-4o-mini")
-    key = issuing.key(issuing.organisation("drained", won=10_000))
+    key = site.key(site.organisation("drained", won=10_000))
     try:
         visitor.page.get_by_role("button", name="비우기").click()
         visitor.page.get_by_text("비움", exact=True).first.wait_for()
         try_it(visitor)
-        until(lambda: status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE, "every process knows the new weight")
-        assert status(issuing, key) == HTTPStatus.SERVICE_UNAVAILABLE
+        until(lambda: status(site, key) == HTTPStatus.SERVICE_UNAVAILABLE, "every process knows the new weight")
+        assert status(site, key) == HTTPStatus.SERVICE_UNAVAILABLE
     finally:
         visitor.go("/operator/deployments?q=gpt-4o-mini")
         visitor.page.get_by_role("button", name="원래 값").click()
