@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from litestar import Request, post
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp
 
 from api.admission import Call
@@ -16,7 +15,7 @@ from api.dialects import chat
 from api.errors import surface_of
 from api.parts import Parts
 from api.rate_headers import rate_headers
-from api.routes import BASES
+from api.routes.post import Body, post_route
 from api.seen import seen
 from gateway.accounts.identity import Identity
 from gateway.accounts.subjects import LONGEST_USER
@@ -29,34 +28,31 @@ LONGEST_TITLE = 128
 """Characters of ``X-Title`` that are kept."""
 
 
-def chat_route(parts: Parts) -> HTTPRouteHandler:
+def chat_route(parts: Parts) -> ASGIRouteHandler:
     """The handler, for both base paths."""
 
-    @post([f"{base}/chat/completions" for base in BASES], status_code=200)
-    async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
-        notes = seen(request.scope)
-        identity, sha256 = await parts.authenticate(request.scope)
+    async def complete(scope: Any, body: Body) -> ASGIApp:
+        notes = seen(scope)
+        identity, sha256 = await parts.authenticate(scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        whole = await request.body()
+        whole = await body()
 
         async def respond(once: Once | None) -> ASGIApp:
-            return await answer(request, identity, sha256, whole, once)
+            return await answer(scope, identity, sha256, whole, once)
 
-        return await parts.idempotency.answer(request.scope, identity.org_id, identity.key_id, whole, respond)
+        return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
 
-    async def answer(
-        request: Request[Any, Any, Any], identity: Identity, sha256: bytes, raw: bytes, once: Once | None
-    ) -> ASGIApp:
-        notes = seen(request.scope)
-        surface = surface_of(request.scope["path"])
+    async def answer(scope: Any, identity: Identity, sha256: bytes, raw: bytes, once: Once | None) -> ASGIApp:
+        notes = seen(scope)
+        surface = surface_of(scope["path"])
 
         body = chat.parse(raw, parts.settings.max_json_depth)
 
         raw = await parts.guardrails.check(identity, raw, notes)
 
         snapshot = parts.catalogue.snapshot
-        title = title_of(request.scope["headers"])
+        title = title_of(scope["headers"])
         call, why = make_call(snapshot, identity, surface, body, raw, title, parts.health.now())
         notes.model = call.models[0].id
 
@@ -71,7 +67,7 @@ def chat_route(parts: Parts) -> HTTPRouteHandler:
             headers = [*headers, (b"x-wonrouter-auto", why.encode())]
         return Answer(parts.relay, reply, headers, surface)
 
-    return complete
+    return post_route("/chat/completions", parts.settings.max_body_bytes, complete)
 
 
 def make_call(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from litestar import Request, post
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp
 
 from api.admission import Call
@@ -16,40 +15,39 @@ from api.merged import Merged
 from api.parts import Parts
 from api.rate_headers import rate_headers
 from api.reply import Reply
-from api.routes import BASES
 from api.routes.chat import make_call, title_of
+from api.routes.post import Body, post_route
 from api.seen import seen
 from gateway.accounts.identity import Identity
 from gateway.credit.admission import Once
 
 
-def completions_route(parts: Parts) -> HTTPRouteHandler:
+def completions_route(parts: Parts) -> ASGIRouteHandler:
     """The handler, for both base paths."""
 
-    @post([f"{base}/completions" for base in BASES], status_code=200)
-    async def complete(request: Request[Any, Any, Any]) -> ASGIApp:
-        notes = seen(request.scope)
-        identity, sha256 = await parts.authenticate(request.scope)
+    async def complete(scope: Any, body: Body) -> ASGIApp:
+        notes = seen(scope)
+        identity, sha256 = await parts.authenticate(scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        whole = await request.body()
+        whole = await body()
 
         async def respond(once: Once | None) -> ASGIApp:
-            return await _answer(parts, request, identity, sha256, whole, once)
+            return await _answer(parts, scope, identity, sha256, whole, once)
 
-        return await parts.idempotency.answer(request.scope, identity.org_id, identity.key_id, whole, respond)
+        return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
 
-    return complete
+    return post_route("/completions", parts.settings.max_body_bytes, complete)
 
 
 async def _answer(
-    parts: Parts, request: Request[Any, Any, Any], identity: Identity, sha256: bytes, whole: bytes, once: Once | None
+    parts: Parts, scope: Any, identity: Identity, sha256: bytes, whole: bytes, once: Once | None
 ) -> ASGIApp:
     """Places a job for every prompt; all of them or none."""
-    notes, surface = seen(request.scope), surface_of(request.scope["path"])
+    notes, surface = seen(scope), surface_of(scope["path"])
     depth = parts.settings.max_json_depth
     wanted = completions.parse(whole, depth)
-    snapshot, title = parts.catalogue.snapshot, title_of(request.scope["headers"])
+    snapshot, title = parts.catalogue.snapshot, title_of(scope["headers"])
     calls: list[Call] = []
     why = ""
     for raw in wanted.bodies:
