@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from api import metrics
-from gateway.redis import REPLY_TIMEOUT_S, connect_async
+from gateway.redis import REPLY_TIMEOUT_S, Wire, connect_async, packed
 from gateway.wire import keys
 
 PING_EVERY_S = 5.0
@@ -50,6 +49,10 @@ class Subscription:
         self._on_frames = on_frames
         self._on_news = on_news
         self._on_again = on_again
+        self._frames_of = channel.encode()
+        self._unconfirmed: set[bytes] = set()
+        self._been_ready = False
+        self._wire: Wire | None = None
         self._confirmed = asyncio.Event()
         self._lost_at: float | None = None
         self._answered = 0.0
@@ -83,41 +86,28 @@ class Subscription:
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
-        pause, first = FIRST_PAUSE_S, True
+        pause = FIRST_PAUSE_S
         while True:
-            connection: AbstractConnection = self._client.connection_pool.make_connection()
+            lost: asyncio.Future[Exception] = loop.create_future()
             pinger: asyncio.Task[None] | None = None
             try:
-                await connection.connect()
-                await connection.send_command("SUBSCRIBE", self.channel, keys.NEWS)
+                self._wire = wire = await Wire.opened(self._client, self._take, lost.set_result)
+                self._unconfirmed = {self._frames_of, keys.NEWS.encode()}
+                wire.send(packed("SUBSCRIBE", self.channel, keys.NEWS))
                 self._answered = loop.time()
-                pinger = asyncio.create_task(self._ping(connection))
-                waiting = {self.channel.encode(), keys.NEWS.encode()}
-                while True:
-                    message: Any = await cast("Any", connection).read_response(timeout=math.inf, push_request=True)
-                    if waiting and self._confirm(message, waiting):
-                        pause = FIRST_PAUSE_S
-                        if not first:
-                            self._on_again()
-                        first = False
-                    self._take(message, loop)
-            except (RedisError, OSError, ConnectionError) as exc:
+                pinger = asyncio.create_task(self._ping(wire))
+                why = await asyncio.shield(lost)
+                pause = FIRST_PAUSE_S if self.ready else pause
+                self._lose(loop, why)
+            except (RedisError, OSError) as exc:
                 self._lose(loop, exc)
             finally:
                 if pinger is not None:
                     pinger.cancel()
-                await connection.disconnect(nowait=True)
+                if self._wire is not None:
+                    self._wire.close(ConnectionError("closed"))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-
-    def _confirm(self, message: Any, waiting: set[bytes]) -> bool:
-        """Whether this message made the subscription complete."""
-        if isinstance(message, list) and message[0] == b"subscribe":
-            waiting.discard(message[1])  # pyright: ignore[reportUnknownArgumentType]
-            if not waiting:
-                self._confirmed.set()
-                return True
-        return False
 
     def _lose(self, loop: asyncio.AbstractEventLoop, why: Exception) -> None:
         if self._confirmed.is_set():
@@ -126,23 +116,33 @@ class Subscription:
             metrics.SUBSCRIPTION_LOST.inc()
             log.warning("subscription_lost", reason=type(why).__name__)
 
-    def _take(self, message: Any, loop: asyncio.AbstractEventLoop) -> None:
-        if not isinstance(message, list):
-            self._answered = loop.time()  # a PONG in protocol 3
+    def _take(self, message: Any) -> None:
+        """A message of a channel, or what else comes: confirmations, answers to pings, and refusals."""
+        if isinstance(message, Exception):
+            assert self._wire is not None
+            self._wire.close(message)
+        elif not isinstance(message, list):
+            self._answered = asyncio.get_running_loop().time()  # a PONG in protocol 3
         elif message[0] == b"message":
-            if message[1] == keys.NEWS.encode():
-                self._on_news(message[2])  # pyright: ignore[reportUnknownArgumentType]
-            else:
+            if message[1] == self._frames_of:
                 self._on_frames(message[2])  # pyright: ignore[reportUnknownArgumentType]
+            else:
+                self._on_news(message[2])  # pyright: ignore[reportUnknownArgumentType]
         elif message[0] == b"pong":
-            self._answered = loop.time()
+            self._answered = asyncio.get_running_loop().time()
+        elif message[0] == b"subscribe" and self._unconfirmed:
+            self._unconfirmed.discard(message[1])  # pyright: ignore[reportUnknownArgumentType]
+            if not self._unconfirmed:
+                self._confirmed.set()
+                if self._been_ready:
+                    self._on_again()
+                self._been_ready = True
 
-    async def _ping(self, connection: AbstractConnection) -> None:
+    async def _ping(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PING_EVERY_S)
             if loop.time() - self._answered > PING_EVERY_S + REPLY_TIMEOUT_S:
-                await connection.disconnect(nowait=True)
+                wire.close(TimeoutError("Redis does not answer"))
                 return
-            with contextlib.suppress(RedisError, OSError):
-                await connection.send_command("PING")
+            wire.send(packed("PING"))
