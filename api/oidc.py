@@ -190,11 +190,11 @@ class Provider:
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await transport.send(method, url, headers, body)
                 raw = b""
-                async for part in answer.aiter_bytes():
+                async for part in answer.body():
                     raw += part
                     if len(raw) > MOST_BYTES:
                         raise ServiceUnavailable()
-            return answer.status_code, msgspec.json.decode(raw, type=dict[str, Any])
+            return answer.status, msgspec.json.decode(raw, type=dict[str, Any])
         except (*HttpError, msgspec.DecodeError) as exc:
             log.warning("oidc_away", reason=type(exc).__name__)
             raise ServiceUnavailable() from exc

@@ -207,14 +207,14 @@ async def _get(url: str, allow_private: bool) -> bytes:
             response = await transport.send("GET", url, {"accept": "application/json"}, b"")
             try:
                 body = bytearray()
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.body():
                     body += chunk
                     if len(body) > LARGEST_BODY:
                         raise RateError("the source's answer is far too long")
             finally:
-                await response.aclose()
+                response.close()
     finally:
         await transport.aclose()
-    if response.status_code != 200:
-        raise RateError(f"the source answered with status {response.status_code}")
+    if response.status != 200:
+        raise RateError(f"the source answered with status {response.status}")
     return bytes(body)

@@ -1,22 +1,24 @@
 """Every HTTP client of WonRouter, built here and guarded here.
 
-httpx over aiohttp's transport: the same requests and responses at a third of the processor time. A client follows no
-redirect, keeps no cookie, resolves a name once and connects to what it resolved. Unless it is told otherwise it
-refuses private and loopback addresses, so that a URL that a customer gives cannot reach into our own network.
-Link-local addresses, where clouds keep their machines' credentials, are refused to everybody. What decides is the
-address of the socket, as it is made: however a URL was written and whatever resolved it, nothing is connected unseen.
+aiohttp, without what a browser would do: a client follows no redirect, keeps no cookie, resolves a name once and connects
+to what it resolved. Unless it is told otherwise it refuses private and loopback addresses, so that a URL that a customer
+gives cannot reach into our own network. Link-local addresses, where clouds keep their machines' credentials, are refused
+to everybody. What decides is the address of the socket, as it is made: however a URL was written and whatever resolved
+it, nothing is connected unseen.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
+import zlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
-import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
-from httpx_aiohttp import AiohttpTransport
+from yarl import URL
 
 MAX_CONNECTIONS = 20_000
 """Far above what one process runs at once: a call never waits for a connection of another."""
@@ -27,7 +29,14 @@ CODINGS = "gzip, deflate"
 """What an answer may be compressed with, once. A thousandfold is all that these make of a piece; other codings, and
 several on top of each other, make gigabytes of it before anybody can count."""
 
-_CODED = frozenset({"", "identity", "gzip", "deflate"})
+PIECE_BYTES = 16 * 1024
+"""Of a compressed body, opened at a time."""
+URLS_KEPT = 1_024
+"""Parsed and checked URLs: those of all deployments, and some of the pictures that clients name."""
+
+_PLAIN = frozenset({"", "identity"})
+_CODED = frozenset({"gzip", "deflate"})
+_OWN_HEADERS = ("user-agent", "accept", "accept-encoding", "content-type")
 
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
 """All that has been given out of IPv6 for the public; the rest is inside, whatever it is called."""
@@ -41,7 +50,7 @@ _METADATA = frozenset(
     )
 )
 
-HttpError = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError)
+HttpError = (aiohttp.ClientError, OSError, TimeoutError)
 """What a request can raise, whichever layer noticed."""
 
 
@@ -70,18 +79,27 @@ def _meant(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4A
     return ip if inner is None else inner
 
 
-def check_url(url: httpx.URL, allow_private: bool) -> None:
-    """Raises `ForbiddenAddress` where the URL itself names a forbidden address or is not HTTP."""
-    if url.scheme not in ("http", "https"):
-        raise ForbiddenAddress(f"{url.scheme or 'no'} scheme is not called")
-    host = url.host.rstrip(".")
+@functools.lru_cache(URLS_KEPT)
+def checked_url(url: str, allow_private: bool) -> URL:
+    """The URL, parsed. Raises `ForbiddenAddress` where it names a forbidden address itself or is not HTTP, and
+    `aiohttp.InvalidURL` where it is none."""
+    try:
+        target = URL(url)
+    except ValueError as wrong:
+        raise aiohttp.InvalidURL(url[:200]) from wrong
+    if target.scheme not in ("http", "https"):
+        raise ForbiddenAddress(f"{target.scheme or 'no'} scheme is not called")
+    if not target.raw_host:
+        raise aiohttp.InvalidURL(url[:200])
+    host = target.raw_host.rstrip(".")  # as it goes out: other scripts' digits and dots are plain here
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         if _is_number(host):
             raise ForbiddenAddress("an address is written as four numbers") from None
-        return  # a name: the resolver looks at what it means
+        return target  # a name: the resolver looks at what it means
     check_address(host, allow_private)
+    return target
 
 
 def _is_number(host: str) -> bool:
@@ -112,8 +130,55 @@ class _GuardedResolver(AbstractResolver):
         await self._plain.close()
 
 
+class Answer:
+    """An answer whose head has arrived. Read it to its end or not, but `close` it.
+
+    Raises `aiohttp.ClientPayloadError` where it is compressed in a way that nobody asked for.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        """Found by names in any case."""
+        coding = response.headers.get("content-encoding", "").strip().lower()
+        self._packed = None if coding in _PLAIN else _opener(coding)
+
+    async def read(self) -> bytes:
+        """The body's next bytes as they arrive, opened where they are compressed; b"" at the end."""
+        content = self._response.content
+        if self._packed is None:
+            return await content.readany()
+        while piece := await content.read(PIECE_BYTES):
+            if opened := _opened(self._packed, piece):
+                return opened
+        return b""
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece."""
+        while piece := await self.read():
+            yield piece
+
+    def close(self) -> None:
+        """Gives the connection back where the body was read to its end, else closes it. Safe to repeat."""
+        self._response.release()
+
+
+def _opener(coding: str) -> Any:
+    if coding not in _CODED:
+        raise aiohttp.ClientPayloadError("the answer is compressed in a way that nobody asked for")
+    return zlib.decompressobj(zlib.MAX_WBITS | 32)  # finds out by itself which of the two it is
+
+
+def _opened(packed: Any, piece: bytes) -> bytes:
+    try:
+        return packed.decompress(piece)
+    except zlib.error as damaged:
+        raise aiohttp.ClientPayloadError(f"the answer does not open: {damaged}") from damaged
+
+
 class UpstreamTransport:
-    """Sends requests without the layers of a full httpx client: no cookies, no redirects, no default headers.
+    """Sends requests.
 
     Args:
         connect_timeout_s: for the TCP and TLS handshakes.
@@ -121,11 +186,11 @@ class UpstreamTransport:
     """
 
     def __init__(self, *, connect_timeout_s: float, allow_private: bool = False) -> None:
-        self._timeout = {"connect": connect_timeout_s, "read": None, "write": None, "pool": None}
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s)
         self._allow_private = allow_private
-        self._transport = AiohttpTransport(client=self._session)
+        self._session: aiohttp.ClientSession | None = None
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _opened(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=MAX_CONNECTIONS,
             keepalive_timeout=IDLE_CONNECTION_S,
@@ -133,7 +198,14 @@ class UpstreamTransport:
             resolver=_GuardedResolver(self._allow_private),
             socket_factory=self._socket,
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            skip_auto_headers=_OWN_HEADERS,
+            auto_decompress=False,
+        )
+        return self._session
 
     def _socket(self, address: Any) -> socket.socket:
         """A socket to an address, as getaddrinfo has it, that may be called. Raises `ForbiddenAddress`."""
@@ -141,35 +213,35 @@ class UpstreamTransport:
         check_address(str(place[0]), self._allow_private)
         return socket.socket(family, kind, protocol)
 
-    async def send(self, method: str, url: str, headers: dict[str, str], content: bytes) -> httpx.Response:
-        """The answer once its headers are here; close it. Raises one of `HttpError`; the caller sets time limits."""
-        target = httpx.URL(url)
-        check_url(target, self._allow_private)
-        request = httpx.Request(method, target, headers=headers, content=content, extensions={"timeout": self._timeout})
-        request.headers.setdefault("accept-encoding", CODINGS)
+    async def send(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> Answer:
+        """The answer once its head is here; close it. Header names are lower case.
+
+        Raises one of `HttpError`; the caller sets time limits.
+        """
+        target = checked_url(url, self._allow_private)
+        if "accept-encoding" not in headers:
+            headers = {**headers, "accept-encoding": CODINGS}
+        session = self._session or self._opened()
         try:
-            response = await self._transport.handle_async_request(request)
-        except httpx.TransportError as failed:
+            response = await session.request(
+                method, target, headers=headers, data=content or None, allow_redirects=False
+            )
+        except aiohttp.ConnectionTimeoutError as late:
+            raise ConnectionError("no connection in time") from late  # not the caller's own limit
+        except aiohttp.ClientConnectionError as failed:
             if (forbidden := _forbidden_behind(failed)) is not None:
                 raise forbidden from failed
             raise
-        if response.headers.get("content-encoding", "identity").strip().lower() not in _CODED:
-            await response.aclose()
-            raise httpx.DecodingError("the answer is compressed in a way that nobody asked for", request=request)
-        return response
+        try:
+            return Answer(response)
+        except aiohttp.ClientPayloadError:
+            response.close()
+            raise
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        await self._transport.aclose()
-
-
-def arriving(response: httpx.Response) -> aiohttp.StreamReader | None:
-    """The body as it comes from the connection, undecoded: three layers of generators less for every token.
-
-    None where the response has not come over aiohttp. Closing the response gives the connection back all the same.
-    """
-    below = getattr(response.stream, "_aiohttp_response", None)
-    return below.content if isinstance(below, aiohttp.ClientResponse) else None
+        if self._session is not None:
+            await self._session.close()
 
 
 def _forbidden_behind(error: BaseException) -> ForbiddenAddress | None:

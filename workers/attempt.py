@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,8 +47,7 @@ DRAIN_S = 1.0
 """How long the end of a body may take after its last event, so that the connection can be used again."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Seconds that one attempt may take. `first_token_s` is when another is asked, `silence_s` when it is given up."""
 
     first_token_s: float
@@ -72,8 +70,7 @@ def limits_of(candidate: Candidate, settings: Settings) -> Limits:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What an attempt asks of whom. `cap` is the output limit to send; None leaves the client's own.
 
     `added`: input tokens, at least, that the client's own request did not have. `probe`: the breaker is open.
@@ -328,19 +325,24 @@ class Attempt:
             kind=failure.kind,
         )
 
-    async def drain(self) -> None:
-        """Reads the body's end so that its connection can serve again, then lets go of it."""
+    def leave(self, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        """The answer is complete: its connection serves again, once the body's end has been read where that is due."""
+        if self.done and not self._upstream.at_end:
+            spawn(self._drain())
+        else:
+            self.close()
+
+    async def _drain(self) -> None:
         try:
-            if self.done and not self._upstream.at_end:
-                await self._upstream.rest(self._loop.time() + DRAIN_S, MAX_ERROR_BYTES)
+            await self._upstream.rest(self._loop.time() + DRAIN_S, MAX_ERROR_BYTES)
         except UpstreamFailed:
             pass  # the answer is complete; its connection is closed instead of kept
         finally:
-            await self._upstream.aclose()
+            self.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Closes the connection, whatever is still to come. Safe to repeat."""
-        await self._upstream.aclose()
+        self._upstream.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -349,4 +351,4 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self.done:
-            await self.close()
+            self.close()

@@ -75,7 +75,7 @@ async def _collected(room: Room, call: Call, plan: Plan) -> Ended:
             attempt.ended(call.stop_reason or "stopped", billed=False)
             raise
         else:
-            room.spawn(attempt.drain())
+            attempt.leave(room.spawn)
             return ended
     raise UpstreamFailed(plan.telling())
 

@@ -67,19 +67,19 @@ async def _load(http: UpstreamTransport, url: str) -> Fetched:
         headers = {"accept": "image/*", "accept-encoding": "identity", "user-agent": "wonrouter"}
         response = await http.send("GET", url, headers, b"")
         try:
-            if response.status_code in _REDIRECTS and "location" in response.headers:
+            if response.status in _REDIRECTS and "location" in response.headers:
                 url = urljoin(url, response.headers["location"])
                 continue
-            if response.status_code != 200:
-                raise _NotAPicture(f"status {response.status_code}")
+            if response.status != 200:
+                raise _NotAPicture(f"status {response.status}")
             data = bytearray()
-            async for piece in response.aiter_raw():
+            async for piece in response.body():
                 data += piece
                 if len(data) > MAX_BYTES:
                     raise _NotAPicture("the picture is too large")
             return Fetched(_kind(bytes(data[:16]), response.headers.get("content-type", "")), bytes(data))
         finally:
-            await response.aclose()
+            response.close()
     raise _NotAPicture("too many redirects")
 
 

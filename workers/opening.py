@@ -161,7 +161,7 @@ class Opening:
         try:
             return Spoken(attempt, await attempt.start(room.leases))
         except BaseException:
-            await attempt.close()
+            attempt.close()
             raise
 
     async def _close(self) -> None:
@@ -174,4 +174,4 @@ class Opening:
             await asyncio.gather(*self._running, return_exceptions=True)
         for attempt in self._running.values():
             if attempt is not None:
-                await attempt.close()
+                attempt.close()

@@ -51,7 +51,7 @@ class _Stream:
             try:
                 async with attempt:
                     ended = await self._relay(spoken)
-                self._room.spawn(attempt.drain())
+                attempt.leave(self._room.spawn)
                 return ended
             except asyncio.CancelledError:
                 attempt.ended(self._call.stop_reason or "stopped", billed=self._call.delivered > 0)

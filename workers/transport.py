@@ -1,19 +1,15 @@
 """Carries an `UpstreamRequest` to its provider, or plays its script, and hands the body out as it arrives.
 
-Every wait has a deadline of its caller's; leaving the context closes the connection unless the body was read to its
-end.
+Every wait has a deadline of its caller's; closing ends the connection unless the body was read to its end.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
-import httpx
-
-from gateway.http import ForbiddenAddress, HttpError, UpstreamTransport, arriving
+from gateway.http import ForbiddenAddress, HttpError, UpstreamTransport
 from workers.patience import Patience
 from workers.providers.base import ProviderFailure, Script, UpstreamRequest
 
@@ -35,40 +31,16 @@ class Body(Protocol):
     """An answer under way."""
 
     status: int
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Lower-case names."""
-        ...
+    headers: Mapping[str, str]
+    """Found by lower-case names."""
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises OSError or another of `HttpError`."""
         ...
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Closes the connection, or gives it back where the body was read to its end."""
         ...
-
-
-class _HttpBody:
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        coded = response.headers.get("content-encoding", "identity") != "identity"
-        self._plain = None if coded else arriving(response)
-        self._bytes = response.aiter_bytes()
-
-    async def read(self) -> bytes:
-        if self._plain is not None:
-            return await self._plain.readany()
-        try:
-            return await anext(self._bytes)
-        except StopAsyncIteration:
-            return b""
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
 
 
 class _ScriptBody:
@@ -90,12 +62,12 @@ class _ScriptBody:
             await asyncio.get_running_loop().create_future()
         return b""
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         self._steps = iter(())
 
 
 class Upstream:
-    """One attempt's connection. Use it as a context manager."""
+    """One attempt's connection; `close` it."""
 
     def __init__(self, http: UpstreamTransport, request: UpstreamRequest) -> None:
         self._http = http
@@ -114,11 +86,9 @@ class Upstream:
             if request.script is not None:
                 self._body = _ScriptBody(request.script)
             else:
-                async with asyncio.timeout_at(deadline):
-                    response = await self._http.send(
-                        request.method, request.url, {**request.headers, **self.added}, request.content
-                    )
-                self._body = _HttpBody(response)
+                headers = {**request.headers, **self.added} if self.added else request.headers
+                with self._patience.until(deadline):
+                    self._body = await self._http.send(request.method, request.url, headers, request.content)
         except TimeoutError as late:
             raise UpstreamFailed(ProviderFailure(kind="timeout", message="no answer in time")) from late
         except ForbiddenAddress as forbidden:
@@ -151,20 +121,12 @@ class Upstream:
             size += len(data)
         return b"".join(parts)[:most]
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Closes what is open. Safe to repeat."""
         self._patience.close()
         body, self._body = self._body, None
         if body is not None:
-            await body.aclose()
+            body.close()
 
 
 def describe(error: BaseException) -> str:

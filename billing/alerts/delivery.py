@@ -141,12 +141,12 @@ async def _post(row: Any, webhook: Any, transport: UpstreamTransport, settings: 
     try:
         async with asyncio.timeout(settings.webhook_timeout_s):
             response = await transport.send("POST", row.target, headers, body)
-            await response.aclose()
+            response.close()
     except ForbiddenAddress as refused:
         raise Failed(f"refused: {refused}") from refused
     except HttpError as failure:
         raise Failed(type(failure).__name__) from failure
-    return response.status_code
+    return response.status
 
 
 def signature(secret: bytes, moment: int, body: bytes) -> str:

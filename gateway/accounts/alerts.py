@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, TypedDict, cast
 
-import httpx
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy import Connection, RowMapping
@@ -24,7 +23,7 @@ from gateway.accounts.change import Change
 from gateway.db.tables.accounts import organisation
 from gateway.db.tables.alerts import alert_settings
 from gateway.errors import Conflict, InvalidRequest, NotFound
-from gateway.http import ForbiddenAddress, check_url
+from gateway.http import ForbiddenAddress, checked_url
 from gateway.seal import Sealer, Unsealable
 
 THRESHOLDS = (50, 80, 100)
@@ -168,14 +167,13 @@ def _webhook(url: str, *, allow_private: bool) -> str:
     if len(url) > LONGEST_URL:
         raise InvalidRequest(f"webhook_url has more than {LONGEST_URL} characters", param="webhook_url")
     try:
-        parsed = httpx.URL(url)
-        check_url(parsed, allow_private)
+        parsed = checked_url(url, allow_private)
     except ForbiddenAddress as refused:
         raise InvalidRequest(f"webhook_url: {refused}", param="webhook_url") from refused
-    except (httpx.InvalidURL, ValueError) as wrong:
+    except ValueError as wrong:
         raise InvalidRequest("webhook_url is no URL", param="webhook_url") from wrong
-    if not parsed.host or parsed.userinfo:
-        raise InvalidRequest("webhook_url needs a host and must hold no password", param="webhook_url")
+    if parsed.user or parsed.password:
+        raise InvalidRequest("webhook_url must hold no password", param="webhook_url")
     return url
 
 

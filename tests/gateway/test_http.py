@@ -9,11 +9,11 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 
 from gateway import http
-from gateway.http import ForbiddenAddress, UpstreamTransport, check_address, check_url
+from gateway.http import ForbiddenAddress, UpstreamTransport, check_address, checked_url
 from tests.provider.fixtures import provider
 from tests.provider.server import Provider
 
@@ -56,12 +56,12 @@ def test_the_public_may_be_called(address: str) -> None:
     [
         "file:///etc/passwd", "ftp://example.com/x", "http://10.0.0.1/x", "http://[::1]/x", "http://127.0.0.1./x",
         "http://2130706433/", "http://017700000001/", "http://0x7f000001/", "http://0x7f.1/", "http://127.1/", "http://0/",
-        "http://public.example@127.0.0.1/", "http://127。0。0。1/", "http://[fe80::1%25eth0]/", "http://[::ffff:7f00:1]/",
+        "http://public.example@127.0.0.1/", "http://127。0。0。1/", "http://１２７.0.0.1/", "http://[fe80::1%25eth0]/", "http://[::ffff:7f00:1]/",
     ],
 )  # fmt: skip
 def test_urls_that_lead_inside_are_refused(url: str) -> None:
     with pytest.raises(ForbiddenAddress):
-        check_url(httpx.URL(url), allow_private=False)
+        checked_url(url, allow_private=False)
 
 
 @pytest.mark.anyio
@@ -79,8 +79,8 @@ async def test_an_operators_address_is_called(provider: Provider) -> None:
     transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
     headers = {"authorization": "Bearer x"}
     response = await transport.send("GET", f"http://localhost:{provider.port}/v1/models", headers, b"")
-    assert (await response.aread()).startswith(b'{"object":"list"')
-    await response.aclose()
+    assert b"".join([piece async for piece in response.body()]).startswith(b'{"object":"list"')
+    response.close()
     await transport.aclose()
 
 
@@ -130,8 +130,8 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
     transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
     async with answering("302 Found\r\nlocation: http://169.254.169.254/latest") as url:
         response = await transport.send("GET", url, {}, b"")
-        assert (response.status_code, response.headers["location"]) == (302, "http://169.254.169.254/latest")
-        await response.aclose()
+        assert (response.status, response.headers["location"]) == (302, "http://169.254.169.254/latest")
+        response.close()
     await transport.aclose()
 
 
@@ -140,7 +140,7 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
 async def test_an_answer_that_could_grow_without_bound_is_not_opened(coding: str) -> None:
     transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
     async with answering(f"200 OK\r\ncontent-encoding: {coding}", gzip.compress(gzip.compress(b"0" * 10**6))) as url:
-        with pytest.raises(httpx.DecodingError):
+        with pytest.raises(aiohttp.ClientPayloadError):
             await transport.send("GET", url, {}, b"")
     await transport.aclose()
 
@@ -150,6 +150,6 @@ async def test_an_answer_compressed_once_is_read() -> None:
     transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
     async with answering("200 OK\r\ncontent-encoding: gzip", gzip.compress(b"plain")) as url:
         response = await transport.send("GET", url, {}, b"")
-        assert await response.aread() == b"plain"
-        await response.aclose()
+        assert b"".join([piece async for piece in response.body()]) == b"plain"
+        response.close()
     await transport.aclose()
