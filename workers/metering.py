@@ -7,9 +7,11 @@ still exactly what its parts say, and the rest is a loss of ours.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
+
+import msgspec
 
 from gateway.catalogue.model import Price
 from gateway.catalogue.pricing import tier_of
@@ -20,8 +22,7 @@ from gateway.wire.job import JobTerms
 _ZERO = Decimal(0)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Use:
+class Use(msgspec.Struct, frozen=True):
     """What one model contributed: input tokens (0 for a continuation) and output tokens."""
 
     model: str
@@ -29,8 +30,7 @@ class Use:
     completion: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """What a job costs: parts, exact won and USD as text, micro-won for the window, and what was not charged."""
 
     parts: list[Part]
@@ -43,8 +43,7 @@ class Bill:
 NOTHING = Bill([], "0", "0", 0, "0")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Priced:
+class _Priced(msgspec.Struct, frozen=True):
     use: Use
     terms: JobTerms
     tier: str
@@ -61,6 +60,7 @@ class _Priced:
         return EXACT.multiply(self.usd_micro(prompt, completion), self.rate)
 
 
+@functools.lru_cache(1_024)  # most calls of a minute are made at the same few terms
 def price_of(model: str, terms: JobTerms) -> Price:
     """The frozen terms as the catalogue's price."""
     return Price(
@@ -145,7 +145,7 @@ def _cut(p: _Priced, field: str, room: Decimal) -> _Priced:
     else:
         left = room - p.won_micro(0, completion)
         prompt = _affordable(left, p.input_usd * p.rate, prompt)
-    return dataclasses.replace(p, use=Use(p.use.model, prompt, completion))
+    return msgspec.structs.replace(p, use=Use(p.use.model, prompt, completion))
 
 
 def _affordable(micro: Decimal, unit: Decimal, most: int) -> int:

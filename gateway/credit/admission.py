@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Literal
+
+import msgspec
 
 from gateway.credit import scripts
 from gateway.credit.scripts import AsyncExecutor
@@ -15,24 +16,21 @@ NONE = -1
 """Stands for "no limit" wherever a limit is an integer."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(msgspec.Struct, frozen=True):
     """At most ``limit`` requests in any 60 seconds for ``scope`` (``k:{key}``, ``o:{org}``, …)."""
 
     scope: str
     limit: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TokenLimit:
+class TokenLimit(msgspec.Struct, frozen=True):
     """At most ``limit`` tokens, input and output together, in any 60 seconds for ``scope``."""
 
     scope: str
     limit: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ModelSlots:
+class ModelSlots(msgspec.Struct, frozen=True):
     """How many calls of one model may be open at once, of the organisation and of the key; ``NONE`` = no limit."""
 
     model: str
@@ -40,16 +38,14 @@ class ModelSlots:
     key: int = NONE
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Once:
+class Once(msgspec.Struct, frozen=True):
     """The claim of an Idempotency-Key (``gateway.credit.once``): a job is placed only while it is the caller's."""
 
     record: str
     token: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """All that admission checks and takes. Money in micro-won, times in milliseconds, ``NONE`` = no limit.
 
     The hold is ``input_micro + cap * unit_micro``; where the credit left covers only part of it, the cap shrinks, but
@@ -90,8 +86,7 @@ class Placement:
     once: Once | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """Admitted. ``hold_micro`` is held, ``cap`` output tokens are granted.
 
     Rates, then token limits, as given: places or tokens left, ms to reset.
@@ -105,8 +100,7 @@ class Placed:
     reset_ms: list[int]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """Not admitted, nothing taken.
 
     ``rebuilding``: the window is being rebuilt or the caller's epoch is old. ``stale``: a version differs, load the

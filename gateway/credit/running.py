@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
+
+import msgspec
 
 from gateway.credit import scripts
 from gateway.credit.scripts import AsyncExecutor
@@ -15,8 +16,7 @@ MOST_EPOCHS = 3
 """A job that was claimed this often and never ended kills its workers: it is ended instead of claimed again."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A job taken by this worker. ``body`` is sealed; ``attempts`` are those of workers that lost the job."""
 
     job: str
@@ -30,8 +30,7 @@ class Claim:
     base_event: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NotClaimed:
+class NotClaimed(msgspec.Struct, frozen=True):
     """``gone``: ended or cancelled. ``leased``: another worker runs it. ``spent``: claimed too often, ended now."""
 
     reason: Literal["gone", "leased", "spent"]
@@ -40,8 +39,7 @@ class NotClaimed:
     epoch: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(msgspec.Struct, frozen=True):
     """One job's renewal. ``checkpoint`` is the usage event so far (empty: as before), ``micro`` its charge."""
 
     job: str
@@ -110,8 +108,7 @@ async def extend(redis: AsyncExecutor, job: str, epoch: int, tokens: int) -> int
     return int(answer[1]) if answer[0] == b"ok" else None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a job ends. ``frame`` is published on ``reply``; ``kept`` (sealed) stays readable for ``kept_ttl_s``."""
 
     job: str

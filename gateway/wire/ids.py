@@ -6,11 +6,13 @@ The first 48 bits are milliseconds since 1970. That time decides price, exchange
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import os
 import uuid
 
 SEOUL = dt.timezone(dt.timedelta(hours=9), "KST")  # Korea has had no daylight saving time since 1988
 PUBLIC_PREFIX = "chatcmpl-"
+_HOUR_MS = 3_600_000
 
 
 def random_parts() -> tuple[str, str]:
@@ -36,14 +38,21 @@ def first_of(at_ms: int) -> str:
 
 def month_of(at_ms: int) -> str:
     """The billing month in Seoul, ``YYYYMM``."""
-    return dt.datetime.fromtimestamp(at_ms / 1000, SEOUL).strftime("%Y%m")
+    return _month(at_ms // _HOUR_MS)[0]
 
 
 def month_bounds_ms(at_ms: int) -> tuple[int, int]:
     """First millisecond of the month in Seoul that holds ``at_ms``, and of the next one."""
-    first = dt.datetime.fromtimestamp(at_ms / 1000, SEOUL).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return _month(at_ms // _HOUR_MS)[1:]
+
+
+@functools.lru_cache(1_024)
+def _month(hour: int) -> tuple[str, int, int]:
+    """Of an hour since 1970: months in Seoul begin with one."""
+    at = dt.datetime.fromtimestamp(hour * _HOUR_MS / 1000, SEOUL)
+    first = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     following = (first + dt.timedelta(days=32)).replace(day=1)
-    return int(first.timestamp() * 1000), int(following.timestamp() * 1000)
+    return at.strftime("%Y%m"), int(first.timestamp() * 1000), int(following.timestamp() * 1000)
 
 
 def public(job_id: str) -> str:

@@ -8,10 +8,10 @@ tells the other workers. While Redis is away every worker goes by its own memory
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
 import structlog
 from redis.exceptions import RedisError
 
@@ -36,8 +36,7 @@ LEAST_COOL_S, LONGEST_COOL_S = 0.25, 60.0
 """A Retry-After outside these bounds is brought into them: nothing is gained by less, and more may be a mistake."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """The deployment to ask, and whether that is a probe; None: all breakers are open, ask again in `wait_s`. `paused`:
     the first of them to be free waits for its provider, which asked for a pause."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 from redis import Redis
 
 from gateway.credit import admission, running, upkeep
@@ -45,7 +45,7 @@ def placement(**changes: Any) -> Placement:
         reply="wr:reply:a",
         base_event=b"base",
     )
-    return dataclasses.replace(base, **changes)
+    return msgspec.structs.replace(base, **changes)
 
 
 class Stage:
