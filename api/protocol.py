@@ -6,13 +6,15 @@ limits, though, and uvicorn waits for ever for a request that has begun: both ar
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.answer import ABORT
+from api.corked import Corked
 from api.errors import error_answer
 from gateway.errors import GatewayError, InvalidRequest
 
@@ -57,7 +59,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop)))
         self._await("idle")
 
     def data_received(self, data: bytes) -> None:

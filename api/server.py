@@ -12,6 +12,7 @@ import uvicorn
 
 from api.observed import Observed
 from api.protocol import SWEEP_TICKS, Protocol, end_overdue
+from gateway import garbage
 from gateway.errors import ServiceUnavailable
 
 BACKLOG = 4096
@@ -43,6 +44,7 @@ class Server(uvicorn.Server):
         """Starts, and notes the loop for the signals to come."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        garbage.settle()
 
     async def on_tick(self, counter: int) -> bool:
         """uvicorn's pulse: now and then, connections whose requests do not arrive are ended."""

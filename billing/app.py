@@ -29,7 +29,7 @@ from billing.loop import Loop
 from billing.reconcile import reconcile
 from billing.tasks import claims
 from billing.tasks.runner import Runner
-from gateway import probes
+from gateway import garbage, probes
 from gateway.accounts import retention
 from gateway.business_days import is_business_day
 from gateway.db import connect
@@ -179,6 +179,7 @@ def run(settings: Settings) -> int:
     health = probes.serve(settings, lambda: [loop.trouble] if loop.trouble else [], loop.measure)
     app = billing_app(settings.redis_url)
     add_tasks(app, engine, gateway.redis.connect(settings.redis_url, reply_timeout_s=60), settings)
+    garbage.settle()
     try:
         with _schedule(app):
             code = _consume(app)

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from celery.bootsteps import RUN
 
-from gateway import probes
+from gateway import garbage, probes
 from gateway.catalogue.packaged import builtin
 from gateway.deployments.deployment import Deployment
 from gateway.settings import Settings
@@ -34,6 +34,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None]:
         await calls.start()
+        garbage.settle()
         try:
             yield
         finally:
