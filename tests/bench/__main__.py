@@ -35,12 +35,13 @@ def _mock(cpus: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _bench(options: argparse.Namespace) -> Iterator[Bench]:
-    ours, theirs = _cpus(options.pin)
+def bench(api: int = 1, workers: int = 1, pin: bool = True) -> Iterator[Bench]:
+    """An installation with a rich organisation, a mock provider and a load client."""
+    ours, theirs = _cpus(pin)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wonrouter-bench-")))
         provider_url = stack.enter_context(_mock(theirs))
-        arguments = ["--api", str(options.api), "--workers", str(options.workers)]
+        arguments = ["--api", str(api), "--workers", str(workers)]
         gateway = stack.enter_context(installed(folder / "state", *arguments, cpus=ours))
         gateway.deploy("bench", provider_url, {"openai/gpt-4o": "gpt-4o"})
         organisation = gateway.organisation("bench", won=_CREDIT_WON)
@@ -60,24 +61,24 @@ def _cpus(pin: bool) -> tuple[set[int] | None, str]:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    with _bench(options) as bench:
+    with bench(options.api, options.workers, options.pin) as running:
         if options.streams:
-            streams = bench.open_streams(options.streams)
+            streams = running.open_streams(options.streams)
             print("\n".join(f"{name:12} {value}" for name, value in streams.items()))
             return {"open_streams": streams}
         if options.backlog:
-            backlog = bench.backlog(options.backlog)
+            backlog = running.backlog(options.backlog)
             print("\n".join(f"{name:16} {value}" for name, value in backlog.items()))
             return {"backlog": backlog}
-        idle = bench.idle_cpu_ms_per_s()
+        idle = running.idle_cpu_ms_per_s()
         rounds = 1 if options.quick else 2
         measured: list[Figures] = []
         for scenario in closed_loop(options.quick):
             if options.only in scenario.name:
-                measured.append(bench.measure(scenario, rounds))
+                measured.append(running.measure(scenario, rounds))
                 print(f"{scenario.name} at {scenario.concurrency}: done", file=sys.stderr, flush=True)
-        measured += [bench.measure(scenario, rounds) for scenario in half_capacity(measured, options.quick)]
-        memory = bench.memory()
+        measured += [running.measure(scenario, rounds) for scenario in half_capacity(measured, options.quick)]
+        memory = running.memory()
     print(table(measured))
     print("\nidle, CPU ms per second: " + ", ".join(f"{role} {ms:g}" for role, ms in idle.items()))
     print("resident memory, MB:     " + ", ".join(f"{role} {kb / 1024:.0f}" for role, kb in memory.items()))

@@ -198,6 +198,12 @@ class Bench:
             "errors_during": during.errors,
         }
 
+    def load(self, what: Callable[[str, str], Slice]) -> Result:
+        """Runs a slice through the gateway, made for its address and key, and waits until all of it is booked."""
+        answered = self._client.run(what(self._gateway.root + "/api/v1", self._key))
+        self._settled()
+        return answered
+
     def memory(self) -> dict[str, int]:
         """Resident kilobytes by role."""
         return {role: rss_kb(pids) for role, pids in self._pids.items()}
