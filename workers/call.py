@@ -48,6 +48,8 @@ class Call:
         self.public_id = ids.public(claim.job)
         self.created = ids.milliseconds(claim.job) // 1000
         self.fields: Mapping[str, msgspec.Raw] = _fields(job.body)
+        self.choices = _choices(self.fields.get("n"))
+        """How many the client asked for."""
         self.cap = claim.cap
         self.hold_micro = claim.hold_micro
         self.attempts = earlier_attempts(claim, job)
@@ -129,7 +131,8 @@ class Call:
 
     def output_estimate(self) -> int:
         """Output tokens delivered so far."""
-        return sum(share.counted() for share in self.shares)
+        shares = self.shares
+        return shares[0].counted() if len(shares) == 1 else sum(share.counted() for share in shares)
 
     def used(self) -> tuple[Tokens, bool]:
         """What has been used so far, and whether that is an estimate. Nothing delivered is nothing used."""
@@ -212,6 +215,11 @@ class Call:
         """The last renewal did not arrive: the next one says it all again."""
         self._checked = -1
         self._attempts_known = False
+
+
+def _choices(asked: msgspec.Raw | None) -> int:
+    raw = b"" if asked is None else bytes(asked)
+    return max(1, int(raw)) if raw.isdigit() else 1
 
 
 def earlier_attempts(claim: Claim, job: Job) -> list[Attempt]:

@@ -22,12 +22,6 @@ def wanted_cap(call: Call) -> int | None:
     return None
 
 
-def choices_wanted(call: Call) -> int:
-    """How many choices the client asked for."""
-    raw = call.fields.get("n")
-    return max(1, int(bytes(raw))) if raw is not None and bytes(raw).isdigit() else 1
-
-
 def cap_to_send(call: Call, candidate: Candidate) -> int | None:
     """The output limit per choice to send: always under a strict hold, and where the grant is below the wish.
 
@@ -45,7 +39,7 @@ def over_grant(room: Room, call: Call) -> bool:
     """Grows an optimistic hold in time; True where no more is granted and the grant is used up."""
     if not call.may_grow:
         return False
-    used = call.output_estimate() / choices_wanted(call)
+    used = call.output_estimate() / call.choices
     if used >= EXTEND_AT * call.cap and not call.extending and not call.refused:
         call.extending = True
         room.spawn(_extend(room, call))

@@ -72,6 +72,8 @@ _MARKS = (b'"reasoning"', *(f'"{reason}"'.encode() for reason in (*FINISH, *GAVE
 
 def bears_content(delta: Mapping[str, Any]) -> bool:
     """Whether something of the answer itself is in the delta (a role alone is not)."""
+    if len(delta) == 1 and "content" in delta:
+        return bool(delta["content"])  # nearly every token
     return any(value and key in _CONTENT_KEYS for key, value in delta.items())
 
 
