@@ -17,7 +17,7 @@ def api(host: str | None, port: int | None, fd: int | None) -> None:
     from api.app import create_app
     from api.postgres import PostgresSources
     from api.server import Server, configured
-    from gateway import logs, probes, tracing
+    from gateway import garbage, logs, probes, tracing
     from gateway.settings import settings
 
     s = settings()
@@ -36,7 +36,7 @@ def api(host: str | None, port: int | None, fd: int | None) -> None:
     sockets = None if fd is None else [socket.socket(fileno=fd)]
     health = probes.serve(s, app.parts.missing)
     try:
-        Server(config, app, s.drain_s).run(sockets)
+        Server(config, app, s.drain_s, garbage.settle).run(sockets)
     finally:
         if health is not None:
             health.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -12,7 +13,6 @@ import uvicorn
 
 from api.observed import Observed
 from api.protocol import SWEEP_TICKS, Protocol, end_overdue
-from gateway import garbage
 from gateway.errors import ServiceUnavailable
 
 BACKLOG = 4096
@@ -31,10 +31,18 @@ class Server(uvicorn.Server):
         config: uvicorn's.
         observed: the application.
         drain_s: how long answers may take to finish.
+        started_up: called once the application has started.
     """
 
-    def __init__(self, config: uvicorn.Config, observed: Observed, drain_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        observed: Observed,
+        drain_s: float,
+        started_up: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
+        self._started_up = started_up
         self._observed = observed
         self._drain_s = drain_s
         self._draining: asyncio.Task[None] | None = None
@@ -44,7 +52,7 @@ class Server(uvicorn.Server):
         """Starts, and notes the loop for the signals to come."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
-        garbage.settle()
+        self._started_up()
 
     async def on_tick(self, counter: int) -> bool:
         """uvicorn's pulse: now and then, connections whose requests do not arrive are ended."""
