@@ -6,6 +6,7 @@ the key may use, what the organisation's deployments allow, what the request nee
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -37,6 +38,7 @@ KOREAN_SHARE = 10
 """One Hangul syllable in so many characters makes a request Korean: prompts quote code and English."""
 MOST_LOOKED_AT = 4_000
 """Characters of the last messages that are looked at for that."""
+_HANGUL = re.compile("[가-힣]")
 
 
 class MaxPrice(msgspec.Struct, frozen=True):
@@ -108,7 +110,7 @@ def is_korean(body: ChatBody) -> bool:
             left = MOST_LOOKED_AT - len(text)
         if left <= 0:
             break
-    hangul = sum("가" <= character <= "힣" for character in text)
+    hangul = 0 if text.isascii() else len(_HANGUL.findall(text))
     return hangul * KOREAN_SHARE >= max(1, len(text)) and hangul > 0
 
 
@@ -136,17 +138,21 @@ class Choosing:
         """The call's models. Raises `ModelNotFound`, `PermissionDenied`, `NotConfigured`, `InvalidRequest`."""
         if body.models is not None and len(body.models) > MOST_MODELS:
             raise InvalidRequest(f"'models' may name at most {MOST_MODELS} models.", param="models")
-        needs = needs_of(body, self._size)
         asked = body.model or ""
         if asked == AUTO:
+            needs = needs_of(body, self._size)
             chosen = self._auto(needs)
             named = [model for model in self._named(body.models or (), AUTO) if model not in chosen.models]
             return Chosen([*chosen.models, *(m for m in named if self._may(m, needs))][:MOST_MODELS], chosen.why)
         first = self.find(asked)
         if not self._within_price(first):
             raise InvalidRequest(f"{first.id} costs more than provider.max_price.", param="provider.max_price")
-        stand_ins = self._stand_ins(first, body.models)
-        return Chosen([first, *(m for m in stand_ins if self._may(m, needs))][:MOST_MODELS])
+        stand_ins = [m for m in self._stand_ins(first, body.models) if self._usable(m)]
+        if not stand_ins:
+            return Chosen([first])
+        needs = needs_of(body, self._size)
+        fit = [m for m in stand_ins if auto.able(m, needs) and self._within_price(m)]
+        return Chosen([first, *fit][:MOST_MODELS])
 
     def find(self, asked: str) -> Model:
         """The model meant by `asked`. Raises `ModelNotFound`, `PermissionDenied` (the key may not use it) and
@@ -211,9 +217,12 @@ class Choosing:
 
     def _within_price(self, model: Model) -> bool:
         """Nothing is compared where the client named no price: admission says what has no price."""
-        most, price = self._routing.max_price, self._price(model)
-        if most is None or price is None:
-            return most is None or price is not None
+        most = self._routing.max_price
+        if most is None:
+            return True
+        price = self._price(model)
+        if price is None:
+            return False
         _, input_usd, output_usd = tier_of(input_bound(model, self._size, "optimistic"), price)
         return (most.prompt is None or input_usd <= most.prompt) and (
             most.completion is None or output_usd <= most.completion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import msgspec
@@ -72,6 +73,7 @@ def input_bound(model: Model, size: Size, policy: Policy) -> int:
         return LOOSE.tokens(size.text * bounds.byte, size.messages, size.tools, size.images)
 
 
+@functools.lru_cache(4_096)
 def job_terms(terms: Terms) -> JobTerms:
     """The terms as the job carries them."""
     price = terms.price

@@ -36,7 +36,7 @@ _MAX_SUGGESTIONS = 5
 _MAX_COMPARED = 96
 
 
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
+class Terms(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """The price and the exchange rate of one model, both in force from `valid_from_ms` until before `valid_until_ms`."""
 
     price: Price
@@ -69,6 +69,8 @@ class Snapshot:
     _rate_starts: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _rate_steps: tuple[FxRate, ...] = field(init=False, repr=False, compare=False)
     _ordered: tuple[Model, ...] = field(init=False, repr=False, compare=False)
+    _terms: dict[str, Terms] = field(init=False, repr=False, compare=False, default_factory=dict[str, Terms])
+    """The terms last asked for, by model: nearly all calls are made at the same moment's."""
 
     def __post_init__(self) -> None:
         prices = {
@@ -138,6 +140,9 @@ class Snapshot:
         The rate is the latest published one whose date is not after the call's date in Seoul. Raises NoPrice
         or NoRate where none is in force yet, and NoRate where the newest one is too old.
         """
+        known = self._terms.get(model_id)
+        if known is not None and known.valid_from_ms <= at_ms < known.valid_until_ms:
+            return known
         if at_ms >= self.sold_until_ms:
             raise NoRate
         starts = self._price_starts.get(model_id, ())
@@ -149,12 +154,13 @@ class Snapshot:
             raise NoRate
         price_until = starts[at_price + 1] if at_price + 1 < len(starts) else FOREVER_MS
         rate_until = self._rate_starts[at_rate + 1] if at_rate + 1 < len(self._rate_starts) else FOREVER_MS
-        return Terms(
+        terms = self._terms[model_id] = Terms(
             price=self.prices[model_id][at_price],
             rate=self._rate_steps[at_rate],
             valid_from_ms=max(starts[at_price], self._rate_starts[at_rate]),
             valid_until_ms=min(price_until, rate_until, self.sold_until_ms),
         )
+        return terms
 
     def listing(self, at_ms: int, sandbox: bool) -> bytes:
         """The body of GET /models at that moment, as UTF-8 JSON; sandbox models last, and only where it is on.
