@@ -74,6 +74,12 @@ async def test_unknown_paths_and_methods_answer_in_the_same_shape(
     assert response.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("path", ["/api/v1/chat/completions", "/v1/completions"])
+async def test_options_say_what_a_call_may_use(house: House, path: str) -> None:
+    response = await house.client.options(path)
+    assert (response.status_code, response.headers["allow"]) == (204, "OPTIONS, POST")
+
+
 async def test_an_unexpected_failure_shows_nothing_of_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("secret internals")
