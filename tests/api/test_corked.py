@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from api.server import CORKED_BYTES, Corked
+from api.corked import CORKED_BYTES, Corked
 
 pytestmark = pytest.mark.anyio
 
