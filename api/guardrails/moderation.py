@@ -85,7 +85,7 @@ class Moderation:
                 asked = [group.create_task(one(batch)) for batch in batches]
         except* (*HttpError, Unjudged) as failed:
             error = failed.exceptions[0]
-            # httpx names the URL in its messages and nothing of the body; a verdict's own words are never repeated
+            # an error of the client may name the URL; a verdict's own words are never repeated
             log.error("moderation_failed", error=type(error).__name__)
             raise ServiceUnavailable("The prompt could not be checked. Please try again.") from None
         return set[str]().union(*(task.result() for task in asked))
@@ -120,13 +120,13 @@ class Moderation:
         response = await self._http.send("POST", self._url, headers, content)
         try:
             raw = bytearray()
-            async for piece in response.aiter_raw():
+            async for piece in response.body():
                 raw += piece
                 if len(raw) > MOST_BYTES:
                     raise Unjudged("the verdict is too large")
-            return response.status_code, bytes(raw)
+            return response.status, bytes(raw)
         finally:
-            await response.aclose()
+            response.close()
 
     async def aclose(self) -> None:
         """Closes the connections."""
