@@ -94,7 +94,7 @@ async def _ask(transport: UpstreamTransport, url: str) -> str:
     try:
         async with asyncio.timeout(REACHED_WITHIN_S):
             response = await transport.send("GET", url, {"user-agent": "WonRouter"}, b"")
-            await response.aclose()
+            response.close()
     except HttpError as error:
         return type(error).__name__
     return ""
