@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from api import metrics
 from api.auth import Identities
@@ -82,16 +83,24 @@ class Admission:
         identities: to load an identity again where the window knows a newer one.
         epochs: to learn under which epoch the window is open.
         channel: where this process hears frames.
+        find: finds the job of a placement whose reply was lost, by the digits of its id (``api.unheard``).
     """
 
     def __init__(
-        self, settings: Settings, redis: AsyncExecutor, identities: Identities, epochs: EpochLoader, channel: str
+        self,
+        settings: Settings,
+        redis: AsyncExecutor,
+        identities: Identities,
+        epochs: EpochLoader,
+        channel: str,
+        find: Callable[[tuple[str, str]], Awaitable[str | None]],
     ) -> None:
         self._settings = settings
         self._redis = redis
         self._identities = identities
         self._epochs = epochs
         self._channel = channel
+        self._find = find
         self._sealer = Sealer(settings.secret_bytes, "job")
         self._epoch = ""
         self._learning: asyncio.Future[str] | None = None
@@ -164,6 +173,10 @@ class Admission:
         try:
             return await admission.place(self._redis, placement)
         except (RedisError, OSError) as exc:
+            # carried out or not: only a connection that was never made leaves no doubt
+            job = None if _unsent(exc) else await self._find(placement.digits)
+            if job is not None:
+                return Placed(job, placement.cap, self.now_ms(), 0, [], [])
             metrics.REFUSALS.labels("redis").inc()
             log.warning("redis_away", reason=type(exc).__name__)
             raise ServiceUnavailable() from exc
@@ -265,6 +278,11 @@ async def _rest(pause: float, *, first: bool) -> float:
         return pause
     await asyncio.sleep(pause)
     return min(pause * 2, LONGEST_PAUSE_S)
+
+
+def _unsent(error: Exception) -> bool:
+    """Whether Redis cannot have got the command, or has answered it with an error."""
+    return isinstance(error, ResponseError | BusyLoadingError) or "connecting to" in str(error)
 
 
 def _job(snapshot: Snapshot, identity: Identity, call: Call, terms: Quote) -> Job:

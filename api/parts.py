@@ -81,9 +81,11 @@ class Parts:
         self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.moderation = Moderation(settings)
         self.guardrails = Guardrails(sources.words, self.moderation)
-        self.admission = Admission(settings, self.redis, self.identities, sources.epochs, channel)
-        self.idempotency = Idempotency(settings, self.redis)
         self.relay = Relay(settings, self.redis, channel)
+        self.admission = Admission(
+            settings, self.redis, self.identities, sources.epochs, channel, self.relay.unheard.find
+        )
+        self.idempotency = Idempotency(settings, self.redis)
         self.subscription = Subscription(
             settings.redis_url, channel, self.relay.on_frames, self._on_news, self._on_again
         )

@@ -11,10 +11,10 @@ from api.errors import Headers
 def rate_headers(admitted: Admitted) -> Headers:
     """The headers of the limit with the fewest places, and of the one with the fewest tokens left.
 
-    None where nothing is limited. Times as ``59.874s``.
+    None where nothing is limited, or where the admission's reply was lost. Times as ``59.874s``.
     """
     placed, limits = admitted.placed, admitted.limits
-    if not limits.rates and not limits.tokens:
+    if not placed.remaining:
         return []
     requests, split = [rate.limit for rate in limits.rates], len(limits.rates)
     tokens = [each.limit for each in limits.tokens]

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from api import metrics
 from api.reply import Reply
+from api.unheard import Unheard
 from gateway.credit import admission
 from gateway.credit.running import MOST_EPOCHS
 from gateway.credit.scripts import AsyncExecutor
@@ -32,7 +33,10 @@ ORPHAN_JOBS, ORPHAN_BYTES = 10_000, 32 * 1024 * 1024
 CLOSED_S = 15.0
 """Frames of a job that ended here are dropped for this long without asking its worker to stop."""
 MOST_REPUBLISHED = 2
-CANCEL_TRIES, CANCEL_PAUSE_S = 5, 0.5
+CANCEL_FOR_S, CANCEL_PAUSE_S, CANCEL_LONGEST_PAUSE_S = 120.0, 0.25, 2.0
+"""A cancel waits for Redis as long as this: whoever left during an outage must not pay for what comes after it."""
+SILENCE_MOST_S = 60.0
+"""A claimed job of which nothing is heard for this long has failed, even where Redis cannot be asked about it."""
 
 log = structlog.get_logger()
 
@@ -61,6 +65,7 @@ class Relay:
         self._settings = settings
         self._redis = redis
         self._channel = channel
+        self.unheard = Unheard(redis)
         self._kept = Sealer(settings.secret_bytes, "kept")
         self._open: dict[str, Reply] = {}
         self._orphans: OrderedDict[str, Orphan] = OrderedDict()
@@ -109,12 +114,14 @@ class Relay:
         metrics.OPEN.dec()
         self._closed[reply.job] = asyncio.get_running_loop().time()
         if reply.final is None:
-            self.cancel(reply.job, "failed" if reply.error else "left" if reply.left else "dropped")
+            # whoever gets an error instead of an answer pays nothing, whatever our side had of it already
+            free = reply.error is not None and not reply.delivered
+            self.cancel(reply.job, "failed" if reply.error else "left" if reply.left else "dropped", free=free)
 
-    def cancel(self, job: str, why: str) -> None:
-        """Asks for the job's end, in the background, again while Redis is away."""
+    def cancel(self, job: str, why: str, *, free: bool = False) -> None:
+        """Asks for the job's end, in the background, again while Redis is away. ``free``: nothing is charged."""
         metrics.CANCELS.labels(why).inc()
-        self._chore(self._cancel(job, why))
+        self._chore(self._cancel(job, why, free=free))
 
     def fail_all(self, error: GatewayError) -> None:
         """Ends every open answer with ``error``: the process has no more time."""
@@ -160,6 +167,11 @@ class Relay:
             self._break(reply, "interrupted", InternalError("The answer was interrupted. Please try again."))
 
     def _adopt(self, frame: Frame, now: float) -> None:
+        if self.unheard.disowned(frame.job):
+            self._closed[frame.job] = now
+            self.cancel(frame.job, "disowned", free=True)
+            return
+        self.unheard.heard(frame.job)
         orphan = self._orphans.get(frame.job)
         if orphan is None:
             orphan = self._orphans[frame.job] = Orphan(now)
@@ -198,7 +210,12 @@ class Relay:
             reply.quiet = True
             reply.written_at = now
             reply.wake.set()
-        if reply.ended or reply.job in self._busy:
+        if reply.ended:
+            return
+        if reply.epoch and now - reply.heard_at >= SILENCE_MOST_S:
+            self._break(reply, "silence", InternalError("The answer was interrupted. Please try again."))
+            return
+        if reply.job in self._busy:
             return
         if reply.wants_kept:
             self._mend(reply, self._read_kept(reply))
@@ -240,7 +257,10 @@ class Relay:
         """After a reconnection: an ended job's last frame is certainly missing, a running one's perhaps."""
         if not reply.stream and await self._kept_answer(reply):
             return
-        if await self._worker_of(reply.job) is None:
+        state = await self._redis.execute_command("HGET", keys.JOB_PREFIX + reply.job, "st")
+        if state == b"p":
+            return  # nobody has it yet, so nobody has said anything
+        if state is None:
             reply.miss(asyncio.get_running_loop().time())
         await self._ask_resend(reply)
 
@@ -334,13 +354,16 @@ class Relay:
         log.warning("answer_broken", job=reply.job, why=why, epoch=reply.epoch, next=reply.next)
         reply.fail(error)
 
-    async def _cancel(self, job: str, why: str) -> None:
-        for attempt in range(CANCEL_TRIES):
+    async def _cancel(self, job: str, why: str, *, free: bool) -> None:
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + CANCEL_FOR_S, CANCEL_PAUSE_S
+        while loop.time() < until:
             try:
-                verdict = await admission.cancel(self._redis, job)
+                verdict = await admission.cancel(self._redis, job, free=free)
             except (RedisError, OSError) as exc:
-                log.warning("cancel_failed", job=job, attempt=attempt, reason=type(exc).__name__)
-                await asyncio.sleep(CANCEL_PAUSE_S)
+                log.warning("cancel_waits", job=job, reason=type(exc).__name__)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, CANCEL_LONGEST_PAUSE_S)
             else:
                 log.info("job_cancelled", job=job, why=why, verdict=verdict)
                 return

@@ -151,7 +151,10 @@ class Attempt:
     async def start(self, leases: Leases) -> list[Event]:
         """Sends the request; returns everything up to and with the first content of the answer."""
         self._call.begin_attempt(self.record)
-        leases.note(self._call)
+        if self.record.n == 1:
+            leases.note(self._call)  # an epoch whose note is lost is known to have begun one
+        else:
+            await leases.save(self._call)
         if self._call.span is not None:
             self._begin_span()
         await self._load_pictures()

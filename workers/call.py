@@ -28,9 +28,9 @@ from workers.metering import NOTHING, Bill, bill, split
 from workers.providers.base import Delta, Warned
 from workers.share import Share, each, used, uses
 
-Stop = Literal["cancelled", "lost", "shutdown", "nobody"]
-"""Why a call is stopped before its end: asked by the client's side, taken by another worker, this process ends,
-nobody listens to its frames."""
+Stop = Literal["cancelled", "disowned", "lost", "shutdown", "nobody"]
+"""Why a call is stopped before its end: asked by the client's side, admitted without its client's knowledge, taken by
+another worker, this process ends, nobody listens to its frames."""
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

@@ -179,7 +179,7 @@ class CallWorker:
             return
         call = self.room.leases.find(control.job)
         if call is not None:
-            call.stop("cancelled")
+            call.stop("disowned" if control.free else "cancelled")
 
     def _on_news(self, news: News) -> None:
         if news.kind == "shut":

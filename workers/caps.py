@@ -51,8 +51,10 @@ async def _extend(room: Room, call: Call) -> None:
     step = model.default_output_cap if model is not None else call.cap
     try:
         cap = await running.extend(room.redis, call.id, call.epoch, max(1, step))
-    except (RedisError, OSError):
-        cap = call.cap  # Redis is away: asked again with the next piece
+    except (RedisError, OSError, running.HoldUnknown):
+        # Redis is away, or its window is being rebuilt: asked again with the next piece. A job that is lost is stopped
+        # by its lease.
+        cap = call.cap
     call.extending = False
     if cap is None:
         call.refused = True

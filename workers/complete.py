@@ -144,6 +144,8 @@ def _stopped(call: Call) -> Ended:
     charged = call.delivered > 0
     if call.stop_reason == "shutdown":
         return Ended("failed", faults.shutting_down(charged), error="worker_stopped")
+    if call.stop_reason == "disowned":
+        return Ended("cancelled", None, error="admission_unheard", free=True)
     if call.stop_reason == "nobody":
         metrics.NOBODY.inc()
     return Ended("cancelled", None, error="nobody_listened" if call.stop_reason == "nobody" else None)

@@ -20,6 +20,8 @@ log = structlog.get_logger("workers.leases")
 MOST_AT_ONCE = 256
 """Jobs in one renewal: more would hold Redis and our own loop for tens of milliseconds, so they are spread over the
 heartbeat."""
+SAVE_S = 1.0
+"""How long a further attempt waits for Redis: longer than an answer ever takes, shorter than a client notices."""
 
 
 class Leases:
@@ -64,6 +66,17 @@ class Leases:
         if not self._noted:
             asyncio.get_running_loop().call_soon(self._save_noted)
         self._noted[call.id] = call
+
+    async def save(self, call: Call) -> None:
+        """Saves the job's attempts and waits for that, so that no further call is made for a job that was lost meanwhile
+        (this process stood still), or stands in no book. Where Redis does not answer, the job goes on without."""
+        call.attempts_changed()
+        saving = asyncio.get_running_loop().create_task(self._renew([call]))
+        self._saving.add(saving)
+        saving.add_done_callback(self._saving.discard)
+        await asyncio.wait([saving], timeout=SAVE_S)
+        if call.stop_reason == "lost":
+            raise asyncio.CancelledError  # the call's own task is being cancelled
 
     def _save_noted(self) -> None:
         noted, self._noted = self._noted, {}
@@ -112,6 +125,8 @@ class Leases:
                 call.stop("lost")
             elif verdict == running.CANCELLED:
                 call.stop("cancelled")
+            elif verdict == running.DISOWNED:
+                call.stop("disowned")
 
 
 def stop_channel(leases: Leases) -> Callable[[str], None]:

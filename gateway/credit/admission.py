@@ -164,10 +164,24 @@ async def place(redis: AsyncExecutor, p: Placement) -> Placed | Refused:
     )
 
 
-async def cancel(redis: AsyncExecutor, job: str) -> Literal["voided", "expired", "asked", "gone"]:
-    """Ends an unclaimed or abandoned job at once; asks the worker of a running one to stop."""
-    message = encode_control(Control("cancel", job))
-    return (await scripts.CANCEL.run(redis, [], [job, message])).decode()
+async def cancel(
+    redis: AsyncExecutor, job: str, *, free: bool = False
+) -> Literal["voided", "expired", "asked", "gone"]:
+    """Ends an unclaimed or abandoned job at once; asks the worker of a running one to stop. ``free``: uncharged."""
+    message = encode_control(Control("cancel", job, free=free))
+    return (await scripts.CANCEL.run(redis, [], [job, message, int(free)])).decode()
+
+
+async def known_jobs(redis: AsyncExecutor) -> set[str]:
+    """The ids of all open jobs, and of those that ended a moment ago with an answer. For lost replies: it reads all."""
+    jobs: list[bytes] = await redis.execute_command("ZRANGE", keys.LEASES, 0, -1)
+    known = {job.decode() for job in jobs}
+    cursor = b"0"
+    while True:
+        cursor, kept = await redis.execute_command("SCAN", cursor, "MATCH", keys.KEPT_PREFIX + "*", "COUNT", 2_000)
+        known.update(name.decode().removeprefix(keys.KEPT_PREFIX) for name in kept)
+        if int(cursor) == 0:
+            return known
 
 
 async def republish(

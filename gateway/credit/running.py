@@ -49,7 +49,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
     attempts: bytes = b""
 
 
-LOST, RENEWED, CANCELLED = 0, 1, 2
+LOST, RENEWED, CANCELLED, DISOWNED = 0, 1, 2, 3
 
 
 async def claim(redis: AsyncExecutor, job: str, worker: str, lease_ms: int) -> Claim | NotClaimed:
@@ -93,7 +93,8 @@ def _claimed(answer: list[Any]) -> Claim | NotClaimed:
 
 
 async def renew(redis: AsyncExecutor, beats: Sequence[Heartbeat], lease_ms: int) -> list[int]:
-    """Renews many leases in one call. Returns ``LOST``, ``RENEWED`` or ``CANCELLED`` per job, in order."""
+    """Renews many leases in one call. Returns ``LOST``, ``RENEWED``, ``CANCELLED`` or ``DISOWNED`` (cancelled,
+    and nothing is charged) per job, in order."""
     if not beats:
         return []
     args: list[scripts.Arg] = [lease_ms]
@@ -102,9 +103,15 @@ async def renew(redis: AsyncExecutor, beats: Sequence[Heartbeat], lease_ms: int)
     return [int(n) for n in await scripts.RENEW.run(redis, [], args)]
 
 
+class HoldUnknown(Exception):
+    """The window does not know the hold now: it is being rebuilt, or the job is not this worker's any more."""
+
+
 async def extend(redis: AsyncExecutor, job: str, epoch: int, tokens: int) -> int | None:
-    """Asks for ``tokens`` more output. Returns the new cap, or None where no credit is left or the job is lost."""
+    """Asks for ``tokens`` more output. Returns the new cap, or None where no credit is left. Raises ``HoldUnknown``."""
     answer: list[Any] = await scripts.EXTEND.run(redis, [], [job, epoch, tokens])
+    if answer[0] == b"lost":
+        raise HoldUnknown(job)
     return int(answer[1]) if answer[0] == b"ok" else None
 
 

@@ -55,7 +55,8 @@ class Final(msgspec.Struct, frozen=True, array_like=True):
 class Control(msgspec.Struct, frozen=True, array_like=True):
     """What an api process asks of a worker on ``wr:ctl:{worker}``.
 
-    ``cancel``: stop the job, settle what was used. ``resend``: publish again, on ``reply``, the frames of ``job`` from
+    ``cancel``: stop the job, settle what was used; ``free``: charge nothing, its client was told that it does not exist.
+    ``resend``: publish again, on ``reply``, the frames of ``job`` from
     number ``seq`` on.
     """
 
@@ -63,6 +64,7 @@ class Control(msgspec.Struct, frozen=True, array_like=True):
     job: str
     seq: int = 0
     reply: str = ""
+    free: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from api import metrics
-from gateway.credit import running
+from api import relay as relay_module
+from gateway.credit import admission, running
 from gateway.wire import keys
 from gateway.wire.frame import CHUNK, Final, Frame, encode_frames
 from tests.api.conftest import KEY, House, an_identity, body, until
@@ -247,6 +249,95 @@ async def test_a_job_that_nobody_awaits_is_cancelled(house: House) -> None:
     client.cancel()
 
 
+async def test_an_answer_that_was_lost_before_its_first_byte_is_not_charged(house: House) -> None:
+    client = asyncio.create_task(house.ask(stream=True))
+    taken = await house.worker.take()
+    await taken.send(taken.chunk(event("b"), seq=1))  # number 0 never comes
+    assert (await client).status_code == 500
+    told = await house.worker.control("cancel")
+    assert (told.job, told.free) == (taken.claim.job, True)
+
+
+async def test_a_cancel_waits_until_redis_is_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "CANCEL_PAUSE_S", 0.01)
+    redis, carried_out = house.parts.redis, house.parts.redis.execute_command
+    failed: list[Any] = []
+
+    async def away(*args: Any) -> Any:
+        failed.append(args)
+        raise ConnectionLost("away")
+
+    async with reading(house) as client:
+        taken = await house.worker.take()
+        await taken.say("a")
+        await until(lambda: client.data, "the first byte")
+        monkeypatch.setattr(redis, "execute_command", away)
+    await until(lambda: len(failed) > 5, "many tries")
+    monkeypatch.setattr(redis, "execute_command", carried_out)
+    assert (await house.worker.control("cancel")).job == taken.claim.job
+
+
+async def test_a_claimed_job_that_stays_silent_while_redis_is_away_ends_with_an_error(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "SILENCE_MOST_S", 1.0)
+
+    async def away(*_: Any) -> Any:
+        raise ConnectionLost("away")
+
+    async with reading(house) as client:
+        taken = await house.worker.take()
+        await taken.say("a")
+        await until(lambda: client.data, "the first byte")
+        with monkeypatch.context() as outage:
+            outage.setattr(house.parts.redis, "execute_command", away)
+            assert error_of(await client.whole())["type"] == "internal_error"
+
+
+def lose_replies(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Admissions are carried out, and their replies lost."""
+    redis, carried_out = house.parts.redis, house.parts.redis.execute_command
+
+    async def lose(*args: Any) -> Any:
+        answer = await carried_out(*args)
+        if args[0] in ("EVALSHA", "EVAL") and isinstance(answer, list) and answer[0] == b"ok":
+            raise ConnectionLost("Connection closed by server.")
+        return answer
+
+    monkeypatch.setattr(redis, "execute_command", lose)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_job_whose_admission_was_never_answered_is_answered_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    lose_replies(house, monkeypatch)
+    client = asyncio.create_task(house.ask(stream=stream))
+    taken = await house.worker.take()
+    await taken.send(taken.alive(-1))
+    if stream:
+        await taken.say("a", "b")
+    await taken.end()
+    answer = await client
+    assert answer.status_code == 200
+    assert (b'"a"' in answer.content and b"[DONE]" in answer.content) if stream else b"hi" in answer.content
+    assert len(await house.redis.xrange(keys.USAGE)) == 1
+
+
+async def test_a_job_whose_client_was_told_503_is_disowned(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_replies(house, monkeypatch)
+
+    async def nothing_known(_redis: Any) -> set[str]:
+        return set()
+
+    monkeypatch.setattr(admission, "known_jobs", nothing_known)
+    assert (await house.ask()).status_code == 503
+    taken = await house.worker.take()
+    await taken.send(taken.alive(-1))
+    told = await house.worker.control("cancel")
+    assert (told.job, told.free) == (taken.claim.job, True)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_has_its_job_cancelled(house: House, stream: bool) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
@@ -330,6 +421,19 @@ async def test_the_subscription_may_break_at_any_moment_and_nothing_is_lost(hous
         await stream_job.end()
         assert await stream_client.whole() == event("a") + event("b") + b"data: [DONE]\n\n"
     assert (await json_client).content == answer("while away")
+
+
+async def test_a_job_that_waits_longer_than_a_lease_after_the_subscription_broke_is_not_given_up(house: House) -> None:
+    client = asyncio.create_task(house.ask(stream=True))
+    first = await house.worker.next_job()  # its message is lost
+    broke_at = asyncio.get_running_loop().time()
+    await kill_subscription(house)
+    await until(lambda: asyncio.get_running_loop().time() > broke_at + 2 * house.settings.lease_s, "two leases later")
+    taken = await house.worker.claim(first)
+    assert isinstance(taken, Taken)
+    await taken.say("a")
+    await taken.end()
+    assert (await client).content == event("a") + b"data: [DONE]\n\n"
 
 
 async def kill_subscription(house: House) -> None:

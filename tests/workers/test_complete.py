@@ -154,6 +154,18 @@ async def test_a_cancel_closes_the_provider_and_charges_what_was_delivered(
     assert event.attempts[0].reason == "cancelled"
 
 
+async def test_what_a_disowned_call_delivered_is_not_charged(line: Line, provider: Provider, start: Start) -> None:
+    worker = await start()
+    provider.gate.close()
+    job = await line.place(chat("가나다라 [[mock tokens=20 gate=5]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "aae " in line.of(job).text)
+    assert await admission.cancel(line.redis, job, free=True) == "asked"
+    await run
+    event = the_event(line)
+    assert (event.outcome, event.error, event.micro, event.won) == ("cancelled", "admission_unheard", 0, "0")
+
+
 async def test_a_cancel_before_the_first_token_costs_nothing(line: Line, provider: Provider, start: Start) -> None:
     worker = await start()
     provider.gate.close()

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from gateway.credit import running
 from gateway.deployments.deployment import Deployment
 from gateway.deployments.store import sandbox_deployments
+from gateway.wire import keys
 from gateway.wire.event import UsageEvent
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.dialects.openai import answer_text
@@ -248,3 +250,19 @@ async def test_the_sandboxs_cut_breaks_off_without_repeating_itself_and_opens_no
         assert said.startswith(heard.content().strip()) and heard.content()
         assert heard.final is not None and heard.final.status == 502
         await worker.room.turns.exchange()
+
+
+async def test_a_job_that_was_lost_meanwhile_is_asked_for_nowhere_else(
+    line: Line, provider: Provider, start: Start
+) -> None:
+    worker = await start("stall=5", heartbeat_s=30.0)  # no heartbeat says that the lease was lost
+    order = json.dumps({"order": ["bad", "good"]}).encode()
+    job = await line.place(chat("hello", stream=True), routing=order)
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "aae " in line.of(job).text)
+    line.client.zadd(keys.LEASES, {job: 0})
+    taken = await running.claim(line.redis, job, "another", 60_000)
+    assert isinstance(taken, running.Claim)
+    await run
+    assert (asked(provider, "-bad"), asked(provider, "good")) == (1, 0)
+    assert line.events() == []

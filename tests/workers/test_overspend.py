@@ -6,6 +6,7 @@ beyond the hold is beyond the credit.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -41,6 +42,25 @@ async def spend(line: Line, provider: Provider) -> AsyncIterator[Spend]:
         return event.micro, hold
 
     yield call
+    await worker.drain(5)
+    await worker.close()
+
+
+async def test_a_window_that_is_rebuilt_meanwhile_ends_no_answer(line: Line, provider: Provider) -> None:
+    worker = await started(line, [deployment(provider.base_url)], MODELS)
+    provider.gate.close()
+    job = await line.place(
+        chat("[[mock tokens=90 gate=60]]", stream=True), cap=DEFAULT_CAP, input_micro=INPUT, unit_micro=UNIT
+    )
+    epoch = line.client.get(keys.EPOCH)
+    line.client.set(keys.EPOCH, "rebuilding")
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: len(line.of(job).content()) >= 60 * 4)
+    line.client.set(keys.EPOCH, epoch)  # pyright: ignore[reportArgumentType]
+    provider.gate.open()
+    await run
+    [event] = line.events()
+    assert (event.outcome, event.finish_reason, event.tokens.completion) == ("complete", "stop", 90)
     await worker.drain(5)
     await worker.close()
 

@@ -7,7 +7,7 @@
 --             reply channel of the front end   wk    worker that claimed it
 --             base  usage event with nothing used          att   attempts so far
 --             ck    usage event of the last checkpoint     ckm   its charge, micro-won
---             cx    1 = cancelled
+--             cx    1 = cancelled, free = cancelled and not charged
 --             slot  field of the model's slots, where the model has a limit of its own
 --             tk    tokens counted, in which second, under which wr:t:{scope}…
 --             ik    wr:i:{record} of its Idempotency-Key
@@ -115,7 +115,7 @@ end
 
 -- A job whose holder is gone: the checkpoint is charged, or with nothing seen it is voided.
 local function expire(job, j)
-  if j.ck then
+  if j.ck and j.cx ~= 'free' then
     finish(job, j, 'expired', number(j.ckm), j.ck)
     return 'expired'
   end

@@ -112,8 +112,8 @@ class Stage:
         )
         return done(running.finish(self.executor, ending))[0]
 
-    def cancel(self, job: str) -> str:
-        return done(admission.cancel(self.executor, job))
+    def cancel(self, job: str, *, free: bool = False) -> str:
+        return done(admission.cancel(self.executor, job, free=free))
 
     def lapse(self, job: str, by_ms: int = 1) -> None:
         """Makes the job's lease lie ``by_ms`` in the past."""

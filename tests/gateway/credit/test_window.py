@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway.credit import admission, running, upkeep
-from gateway.credit.running import CANCELLED, LOST, RENEWED, Heartbeat
+from gateway.credit.running import CANCELLED, DISOWNED, LOST, RENEWED, Heartbeat
 from gateway.wire import ids, keys
 from tests.gateway.credit.blocking import done
 from tests.gateway.credit.scene import EPOCH, ORG, Stage, limited
@@ -217,6 +217,30 @@ def test_cancelling_a_job_of_a_dead_worker_charges_its_checkpoint(stage: Stage) 
     assert stage.cancel(job) == "expired"
     assert [(e["out"], e["micro"], e["ev"]) for e in stage.events()] == [("expired", "77", "so far")]
     assert stage.reading().balance_micro == 9_923
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_disowned_job_is_never_charged(stage: Stage, alive: bool) -> None:
+    job = stage.placed().job
+    epoch = stage.claimed(job).epoch
+    stage.renew(Heartbeat(job, epoch, checkpoint=b"so far", micro=77))
+    if alive:
+        assert stage.cancel(job, free=True) == "asked"
+        assert stage.renew(Heartbeat(job, epoch)) == [DISOWNED]
+    stage.lapse(job, by_ms=60_000)
+    if alive:  # its worker dies before it hears of it
+        assert upkeep.sweep(stage.client, 12_000) == [job]
+    else:
+        assert stage.cancel(job, free=True) == "voided"
+    assert [(e["out"], e["micro"]) for e in stage.events()] == [("voided", "0")]
+    assert (stage.reading().balance_micro, stage.reading().held_micro) == (10_000, 0)
+
+
+def test_jobs_are_known_until_their_answers_are_forgotten(stage: Stage) -> None:
+    jobs = [stage.placed().job for _ in range(3)]
+    stage.claimed(jobs[0])
+    stage.client.set(keys.kept("ended"), b"sealed")
+    assert done(admission.known_jobs(stage.executor)) == {*jobs, "ended"}
 
 
 def test_the_sweeper_waits_for_the_grace_before_it_expires(stage: Stage) -> None:
