@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gateway.engines.leash import Leash
 
@@ -24,13 +24,16 @@ class RunningInstallation:
     Start it with the constructor, end it with `stop()`; the `wonrouter_installation` fixture does both.
     """
 
+    module: ClassVar[str] = "gateway.cli"
+    """What is run as `wonrouter`."""
+
     def __init__(self, state: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.state = state
         self._output = state.with_name(state.name + ".output")
         inherited = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
         leash = Leash(log=self._output, on_parent_death=signal.SIGTERM)  # a killed test run leaves nothing behind
         self.process = leash.spawn(
-            [sys.executable, "-m", "gateway.cli", "up", "--port", "0", "--state", str(state), *options],
+            [sys.executable, "-m", self.module, "up", "--port", "0", "--state", str(state), *options],
             env={**inherited, **(env or {}), "PYTHONPATH": str(ROOT)},
         )
         self._wait_until_up()

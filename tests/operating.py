@@ -28,7 +28,8 @@ class Installation(RunningInstallation):
     """A whole installation that may call a mock provider on this machine."""
 
     def __init__(self, state: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
-        super().__init__(state, *options, env={**_VARIABLES, **(env or {})})
+        self.environment = {**_VARIABLES, **(env or {})}
+        super().__init__(state, *options, env=self.environment)
         self._commands = WarmCommands({**_VARIABLES, "WONROUTER_STATE": str(state)})
 
     @property

@@ -8,7 +8,8 @@ and is taken, later ones winning, from
 1. the server's default (`provider.behaviour`), its entry for the model (`provider.models["gpt-4o"]`) or for the
    account (`provider.accounts["key1"]`, the last four characters of the API key: a deployment); the account wins;
 2. the model name after an `@`: `gpt-4o@tokens=100,delay=10ms` (a deployment's `upstream_model` can carry it);
-3. the last message's text, between `[[mock` and `]]`: reaches the mock through any gateway;
+3. the last message's text, between `[[mock` and `]]` (that of an earlier one, where the last has none): reaches the
+   mock through any gateway;
 4. the header `x-mock`, for direct callers.
 """
 
@@ -98,6 +99,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same for the 1-hour cache."""
     searches: int = 0
     """Web searches in the usage (Perplexity, Anthropic)."""
+    tag: str = ""
+    """Noted in the log: which client's request this call is for, whatever the gateway calls it."""
     flavour: str = ""
     """How an OpenAI-compatible provider differs: xai, deepseek, perplexity, zai, moonshot, minimax, upstage, tags."""
 

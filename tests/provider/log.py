@@ -26,6 +26,8 @@ class Call(msgspec.Struct, omit_defaults=True):
     peer_port: int = 0
     """The caller's end of the connection: which process called."""
     model: str = ""
+    tag: str = ""
+    """The behaviour's own."""
     stream: bool = False
     status: int = 200
     prompt_tokens: int = 0

@@ -88,6 +88,8 @@ class Provider:
         """The same for single models, by upstream name."""
         self.accounts: dict[str, Behaviour] = {}
         """The same for single deployments, by the last four characters of their API key."""
+        self.mood: Callable[[Behaviour], Behaviour] = lambda behaviour: behaviour
+        """What it does at last with a call whose behaviour is chosen: a provider that fails now and then."""
         self.bodies: dict[str, bytes] = {}
         """The last request's body for each model, as it came."""
         self.faults = Faults()
@@ -111,6 +113,7 @@ class Provider:
         self.models.clear()
         self.accounts.clear()
         self.faults.clear()
+        self.mood = lambda behaviour: behaviour
         self.bodies.clear()
         self.log.clear()
         self.gate.open()
@@ -123,8 +126,8 @@ class Provider:
             if words:
                 behaviour = parse_behaviour(words, behaviour)
         if behaviour.times or behaviour.down:
-            return self.faults.now(behaviour, name, account)
-        return behaviour
+            behaviour = self.faults.now(behaviour, name, account)
+        return self.mood(behaviour)
 
     async def listen(self, port: int = 0) -> None:
         """Starts to accept connections on 127.0.0.1. Raises OSError where the port is taken."""
@@ -273,6 +276,7 @@ class _Answer:
             account=account,
             peer_port=connection.peer_port,
             model=plan.model,
+            tag=plan.behaviour.tag,
             stream=plan.stream,
             status=plan.status,
             prompt_tokens=plan.prompt_tokens,

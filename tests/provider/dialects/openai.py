@@ -144,7 +144,7 @@ class OpenAI:
         if not chat.messages:
             return _error(response_id, DEFAULT, 400, "[] is too short - 'messages'", None)
         try:
-            behaviour = choose(chat.model, _last_text(chat), request.headers.get("x-mock", ""))
+            behaviour = choose(chat.model, _directed(chat), request.headers.get("x-mock", ""))
         except ValueError as error:
             return _error(response_id, DEFAULT, 400, f"mock: {error}", "mock_behaviour")
         plan = self._answered(response_id, behaviour, chat)
@@ -163,7 +163,16 @@ class OpenAI:
 
 
 def _last_text(chat: ChatRequest) -> str:
-    content = chat.messages[-1].content
+    return _text(chat.messages[-1])
+
+
+def _directed(chat: ChatRequest) -> str:
+    """The text of the newest message with a directive: who is asked to go on with an answer is to go on as before."""
+    return next((text for message in reversed(chat.messages) if "[[mock " in (text := _text(message))), "")
+
+
+def _text(message: Message) -> str:
+    content = message.content
     if isinstance(content, str):
         return content
     return " ".join(part.text for part in content or ())
@@ -210,15 +219,15 @@ def _start(behaviour: Behaviour, chat: ChatRequest) -> int:
     """The token with which the answer begins: after the assistant's last words, where it is to go on from them."""
     last = chat.messages[-1]
     if last.role == "assistant":
-        return _tokens_in(last)
+        return _tokens_in(last, behaviour.pad)
     if behaviour.repeat >= 0 and len(chat.messages) > 1 and chat.messages[-2].role == "assistant":
-        said = _tokens_in(chat.messages[-2])
+        said = _tokens_in(chat.messages[-2], behaviour.pad)
         return said - behaviour.repeat if said >= behaviour.repeat else said
     return 0
 
 
-def _tokens_in(message: Message) -> int:
-    return (len(message.content) + 3) // 4 if isinstance(message.content, str) else 0
+def _tokens_in(message: Message, pad: int) -> int:
+    return (len(message.content) + 3) // (4 + pad) if isinstance(message.content, str) else 0
 
 
 def _demanded_tool(chat: ChatRequest) -> str:
