@@ -1,4 +1,4 @@
-"""SIGKILL of a settling and closing billing process at seeded moments: `python -m tests.faults [KILLS] [SEED]`.
+"""SIGKILL of a settling and closing billing process at seeded moments: `python -m tests.faults settlement [KILLS] [SEED]`.
 
 A child process settles a stream and then closes a month by tasks, over and over; it is killed after a random time drawn
 from the seed and started again. The oracle is plain arithmetic over the events that were put into the stream, some of

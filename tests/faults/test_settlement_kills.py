@@ -1,4 +1,4 @@
-"""A few of the kills that `python -m tests.faults.settlement_kills` does by the hundred."""
+"""A few of the kills that `python -m tests.faults settlement` does by the hundred."""
 
 from tests.faults import settlement_kills
 
