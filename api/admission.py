@@ -19,6 +19,7 @@ from api.dialects.chat import Size
 from api.end_users import hide
 from api.errors import CallTooLarge
 from api.limits import Limits, limits_of
+from api.pressure import Pressure, overloaded
 from api.quote import Quote, quote
 from api.sources import EpochLoader, SourceAway
 from gateway import tracing
@@ -65,6 +66,7 @@ class Call(msgspec.Struct, frozen=True):
     user: str | None = None
     routing: bytes = b""
     trace: str | None = None
+    background: bool = False
 
 
 class Admitted(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ class Admission:
         epochs: to learn under which epoch the window is open.
         channel: where this process hears frames.
         find: finds the job of a placement whose reply was lost, by the digits of its id (``api.unheard``).
+        pressure: is told where the queue refuses.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Admission:
         epochs: EpochLoader,
         channel: str,
         find: Callable[[tuple[str, str]], Awaitable[str | None]],
+        pressure: Pressure,
     ) -> None:
         self._settings = settings
         self._redis = redis
@@ -101,6 +105,7 @@ class Admission:
         self._epochs = epochs
         self._channel = channel
         self._find = find
+        self._pressure = pressure
         self._sealer = Sealer(settings.secret_bytes, "job")
         self._epoch = ""
         self._learning: asyncio.Future[str] | None = None
@@ -166,6 +171,8 @@ class Admission:
             else:
                 metrics.REFUSALS.labels(answer.reason).inc()
                 metrics.ADMISSION_SECONDS.observe(now - began)
+                if answer.reason == "queue" and not call.background:
+                    self._pressure.close(identity.org_id, answer.retry_ms / 1000)
                 raise refusal(answer, placement)
             metrics.RETRIES.labels(answer.reason).inc()
 
@@ -236,8 +243,8 @@ class Admission:
             org_slots=identity.org_slots,
             key_slots=identity.key_slots,
             rates=limits.rates,
-            queue_max=s.queue_max,
-            lease_ms=int(s.placed_lease_s * 1000),
+            queue_max=s.flex_queue_max if call.background else s.queue_max,
+            lease_ms=int((s.flex_wait_s if call.background else s.placed_lease_s) * 1000),
             grace_ms=int(s.expiry_grace_s * 1000),
             body=self._sealer.seal(encode_job(_job(snapshot, identity, call, terms)), "".join(digits).encode()),
             body_ttl_s=s.body_ttl_s,
@@ -247,6 +254,8 @@ class Admission:
             tokens=terms.input_bound + call.cap * call.choices if limits.tokens else 0,
             model_slots=limits.slots,
             once=once,
+            background=call.background,
+            longest_wait_ms=int((s.flex_wait_s if call.background else s.queue_wait_s) * 1000),
         )
 
 
@@ -268,6 +277,8 @@ def refusal(answer: Refused, placement: Placement) -> GatewayError:
             return CreditLimitExceeded()
         case "claim":
             return Conflict("Another request with this Idempotency-Key has begun.", code="idempotency_in_progress")
+        case "queue":
+            return overloaded(answer.retry_ms / 1000)
         case _:
             return ServiceUnavailable(retry_after_s=1.0)
 
@@ -307,6 +318,7 @@ def _job(snapshot: Snapshot, identity: Identity, call: Call, terms: Quote) -> Jo
         domestic_only=identity.domestic_only,
         no_training=identity.no_training,
         mask_output=_masked_in_answers(identity),
+        background=call.background,
     )
 
 

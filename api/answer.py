@@ -95,7 +95,7 @@ class Answer:
             if reply.left:
                 return
             await send({"type": "http.response.body", "body": data[at : at + SLICE], "more_body": True})
-        reply.written_at = asyncio.get_running_loop().time()
+        reply.sent(asyncio.get_running_loop().time())
 
     async def _finish(self, send: Send, final: Final) -> None:
         if self._reply.stream and (final.status < 400 or self._started):

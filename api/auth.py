@@ -104,6 +104,15 @@ class Identities:
             raise InvalidApiKey()
         return await self.reload(sha256)
 
+    def organisation(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """The organisation of a request's key, as far as this process remembers it; empty where it does not. No proof
+        of anything: only good for refusing."""
+        try:
+            known = self._known.get(key_hash(credential(headers)))
+        except (InvalidApiKey, NoCredential):
+            return ""
+        return "" if known is None else known.identity.org_id
+
     async def reload(self, sha256: bytes) -> Identity:
         """The identity as PostgreSQL has it now. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
         task = self._loading.get(sha256)

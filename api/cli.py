@@ -17,18 +17,19 @@ def api(host: str | None, port: int | None, fd: int | None) -> None:
     from api.app import create_app
     from api.postgres import PostgresSources
     from api.server import Server, configured
-    from gateway import garbage, logs, probes, tracing
+    from gateway import garbage, logs, open_files, probes, tracing
     from gateway.settings import settings
 
     s = settings()
     logs.configure(s.log_level, "api")
     tracing.configure("api")
+    open_files.raise_limit()  # a file per connection
     app = create_app(s, PostgresSources(s).sources())
     config = configured(
         app,
+        s,
         host=host or s.host,
         port=s.port if port is None else port,
-        drain_s=s.drain_s,
         # uvicorn's own variable: which proxies in front of us are believed
         trust_proxy=os.environ.get("FORWARDED_ALLOW_IPS", ""),
     )
@@ -36,7 +37,7 @@ def api(host: str | None, port: int | None, fd: int | None) -> None:
     sockets = None if fd is None else [socket.socket(fileno=fd)]
     health = probes.serve(s, app.parts.missing)
     try:
-        Server(config, app, s.drain_s, garbage.settle).run(sockets)
+        Server(config, app, s.drain_s, garbage.settle, handed_down=fd is not None).run(sockets)
     finally:
         if health is not None:
             health.stop()

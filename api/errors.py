@@ -54,6 +54,12 @@ class NotConfigured(ServiceUnavailable):
     """Nobody has set up a way to do this: trying again in a second would not help."""
 
 
+class Overloaded(ServiceUnavailable):
+    """More work than can be done in the promised time: refused at once, before anything is taken."""
+
+    default = "The service is overloaded at the moment. Please try again later."
+
+
 class CallTooLarge(RateLimitExceeded):
     """The call alone may use more tokens than the limit allows in a minute: it would never pass."""
 

@@ -166,7 +166,7 @@ class Merged:
         await send({"type": "http.response.body", "body": data, "more_body": True})
         now = asyncio.get_running_loop().time()
         for reply in self._replies:
-            reply.written_at = now
+            reply.sent(now)
 
     async def _start(self, send: Send, status: int, headers: Headers) -> None:
         self._started = True

@@ -32,6 +32,11 @@ FIRST_FRAME = Histogram(
     ["surface", "endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+CALLS = Gauge("wonrouter_api_calls", "Calls that the process has taken on")
+BODY_BYTES = Gauge("wonrouter_api_body_bytes", "Bytes of requests' bodies in memory")
+TURNS = Counter("wonrouter_api_turns", "Calls that waited for others which arrived at the same time")
+CROWDED = Counter("wonrouter_api_connections_refused", "Connections beyond the process's limit")
+STALLED = Counter("wonrouter_api_clients_cut", "Connections cut because their client did not read")
 GAPS = Counter("wonrouter_api_relay_gaps", "Frames found missing")
 RESENDS = Counter("wonrouter_api_relay_resends", "Resend requests sent to workers")
 REPUBLISHED = Counter("wonrouter_api_relay_republished", "Job messages published again")

@@ -10,7 +10,7 @@ import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api import metrics
-from api.errors import surface_of
+from api.errors import Overloaded, error_answer, start_message, surface_of
 from api.parts import Parts
 from api.seen import SEEN, Seen
 from gateway import tracing
@@ -51,6 +51,8 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if self.parts.pressure.closed and scope["path"].endswith("/completions") and await self._refused(scope, send):
+            return
         notes = Seen()
         scope[SEEN] = notes  # pyright: ignore[reportGeneralTypeIssues]
         began = time.perf_counter()
@@ -73,10 +75,28 @@ class Observed:
         try:
             await self.app(scope, receive, observed_send)
         finally:
+            self.parts.pressure.leave(notes)
             self._audit(notes)
             self._count(scope, notes, time.perf_counter() - began)
             if span is not None:
                 _end_span(span, notes)
+
+    async def _refused(self, scope: Any, send: Send) -> bool:
+        """Refuses a call of a flood before it costs anything: neither routes nor the log see it."""
+        try:
+            self.parts.pressure.let_in(self.parts.identities.organisation(scope["headers"]))
+        except Overloaded as error:
+            surface = surface_of(scope["path"])
+            status, headers, body = error_answer(error, surface)
+            headers.append((b"x-request-id", uuid.uuid4().hex.encode()))
+            if self.parts.draining:
+                headers.append((b"connection", b"close"))
+            endpoint = "chat" if scope["path"].endswith("/chat/completions") else "completions"
+            metrics.REQUESTS.labels(surface, endpoint, status).inc()
+            await send(start_message(status, headers))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+            return True
+        return False
 
     def _audit(self, notes: Seen) -> None:
         note, org, key = self.parts.guardrail_log.note, notes.org, notes.key

@@ -20,6 +20,7 @@ from api.guardrails.moderation import Moderation
 from api.idempotency import Idempotency
 from api.last_used import LastUsed, Write
 from api.model_health import ModelHealth
+from api.pressure import Pressure, measured
 from api.relay import Relay
 from api.replies import Subscription
 from api.session_calls import SessionCalls
@@ -81,9 +82,10 @@ class Parts:
         self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.moderation = Moderation(settings)
         self.guardrails = Guardrails(sources.words, self.moderation)
+        self.pressure = Pressure(settings)
         self.relay = Relay(settings, self.redis, channel)
         self.admission = Admission(
-            settings, self.redis, self.identities, sources.epochs, channel, self.relay.unheard.find
+            settings, self.redis, self.identities, sources.epochs, channel, self.relay.unheard.find, self.pressure
         )
         self.idempotency = Idempotency(settings, self.redis)
         self.subscription = Subscription(
@@ -94,6 +96,7 @@ class Parts:
     async def start(self) -> None:
         """Subscribes and loads, before traffic is accepted."""
         self.relay.start()
+        measured(self.pressure)
         if self.last_used is not None:
             self.last_used.start()
         self.guardrail_log.start()

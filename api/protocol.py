@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from typing import Any, Literal, cast
 
 import structlog
+import uvicorn
+from litestar.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from api import metrics
 from api.answer import ABORT
 from api.corked import Corked
-from api.errors import error_answer
+from api.errors import Overloaded, error_answer, start_message, surface_of
 from gateway.errors import GatewayError, InvalidRequest
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -27,6 +30,7 @@ BODY_S = 60.0
 """A body may take this long however small it is,"""
 BODY_BYTES_PER_S = 16 * 1024
 """and longer at this rate (the largest in 34 minutes), as long as nobody has answered it yet."""
+PROBES = frozenset(("/healthz", "/readyz", "/metrics"))
 SWEEP_TICKS = 20
 """uvicorn's ticks (a tenth of a second) from one look at all connections to the next: ten thousand take some ms."""
 
@@ -45,6 +49,13 @@ class TooSlow(InvalidRequest):
     status, code, default, retryable = 408, "request_timeout", "The request took too long to arrive.", True
 
 
+class Config(uvicorn.Config):
+    """uvicorn's, with limits that it does not know; see ``gateway.settings``."""
+
+    most_connections = 16_000
+    client_stall_s = 60.0
+
+
 class Protocol(HttpToolsProtocol):
     """One connection. Gives an answer the means to cut it when its client does not read.
 
@@ -56,11 +67,16 @@ class Protocol(HttpToolsProtocol):
     _since = 0.0
     _came = 0
     _refusal: GatewayError | None = None
+    _unread = 0
+    _unread_since = 0.0
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
         super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop)))
         self._await("idle")
+        if len(self.connections) > cast("Config", self.config).most_connections:
+            metrics.CROWDED.inc()
+            self.app = crowded(self.app)
 
     def data_received(self, data: bytes) -> None:
         """More of a request. A head that comes in pieces is counted here: we are shown a header when it is complete."""
@@ -125,6 +141,16 @@ class Protocol(HttpToolsProtocol):
             case _:
                 return False
 
+    def stalled(self, now: float) -> bool:
+        """Whether the client has taken no byte of what lies ready for it for longer than it may."""
+        if not self.flow.write_paused:
+            self._unread = 0
+            return False
+        unread = self.transport.get_write_buffer_size()
+        if unread != self._unread:
+            self._unread, self._unread_since = unread, now
+        return now - self._unread_since > cast("Config", self.config).client_stall_s
+
     @property
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
@@ -134,9 +160,28 @@ class Protocol(HttpToolsProtocol):
 
 
 def end_overdue(connections: Iterable[Any], now: float) -> None:
-    """Ends the connections whose requests do not arrive."""
-    late = [one for one in connections if isinstance(one, Protocol) and one.overdue(now)]
+    """Ends the connections whose requests do not arrive, or whose clients do not read."""
+    ours = [one for one in connections if isinstance(one, Protocol)]
+    late = [one for one in ours if one.overdue(now)]
     for connection in late:
         connection.refuse(TooSlow())
+    for connection in ours:
+        if connection.stalled(now):
+            metrics.STALLED.inc()
+            connection.transport.abort()
     if late:
         log.info("slow_connections_ended", connections=len(late))
+
+
+def crowded(app: Any) -> Any:
+    """Answers probes as ``app`` does, and tells everybody else that the process has too many connections."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await app(scope, receive, send)
+            return
+        status, headers, body = error_answer(Overloaded(), surface_of(scope["path"]))
+        await send(start_message(status, [*headers, (b"connection", b"close")]))
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return answer

@@ -16,7 +16,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from api import metrics
-from api.reply import Reply
+from api.reply import Buffers, Reply
 from api.unheard import Unheard
 from gateway.credit import admission
 from gateway.credit.running import MOST_EPOCHS
@@ -70,6 +70,7 @@ class Relay:
         self._open: dict[str, Reply] = {}
         self._orphans: OrderedDict[str, Orphan] = OrderedDict()
         self._orphan_bytes = 0
+        self._buffers = Buffers(settings.client_buffers_bytes)
         self._closed: OrderedDict[str, float] = OrderedDict()
         self._chores: set[asyncio.Task[None]] = set()
         self._busy: set[str] = set()
@@ -95,10 +96,12 @@ class Relay:
         """Answers under way."""
         return len(self._open)
 
-    def expect(self, job: str, *, stream: bool) -> Reply:
+    def expect(self, job: str, *, stream: bool, background: bool = False) -> Reply:
         """Opens a placed job's answer, with whatever frames came before."""
         now = asyncio.get_running_loop().time()
-        reply = Reply(job, stream, self._settings.client_buffer_bytes, now)
+        reply = Reply(job, stream, self._settings.client_buffer_bytes, now, self._buffers)
+        if background:
+            reply.patience_s = self._settings.flex_wait_s
         self._open[job] = reply
         metrics.OPEN.inc()
         if (orphan := self._orphans.pop(job, None)) is not None:
@@ -112,6 +115,7 @@ class Relay:
         if self._open.pop(reply.job, None) is None:
             return
         metrics.OPEN.dec()
+        reply.forget()
         self._closed[reply.job] = asyncio.get_running_loop().time()
         if reply.final is None:
             # whoever gets an error instead of an answer pays nothing, whatever our side had of it already
@@ -142,6 +146,8 @@ class Relay:
                 self._take(reply, frame, now)
             elif frame.job not in self._closed:
                 self._adopt(frame, now)
+        if self._buffers.bytes > self._buffers.most:
+            self._relieve()
 
     def on_again(self) -> None:
         """The subscription was away: whatever was published meanwhile is asked for again."""
@@ -165,6 +171,17 @@ class Relay:
             reply.cut_off()
         else:
             self._break(reply, "interrupted", InternalError("The answer was interrupted. Please try again."))
+
+    def _relieve(self) -> None:
+        """All clients together leave too much lying: those with the most are cut off, until the rest has room."""
+        excess = self._buffers.bytes - self._buffers.most
+        for reply in sorted(self._open.values(), key=lambda each: each.unsent, reverse=True):
+            if excess <= 0:
+                return
+            excess -= reply.unsent
+            if not reply.left:
+                self._break(reply, "buffers", ServiceUnavailable("The client read the answer too slowly."))
+                reply.cut_off()
 
     def _adopt(self, frame: Frame, now: float) -> None:
         if self.unheard.disowned(frame.job):
@@ -230,7 +247,7 @@ class Relay:
             self._mend(reply, self._break_silence(reply))
 
     def _look_at_unclaimed(self, reply: Reply, now: float) -> None:
-        if now - reply.placed_at >= self._settings.placed_lease_s:
+        if now - reply.placed_at >= (reply.patience_s or self._settings.placed_lease_s):
             error = ServiceUnavailable("No worker was free to take the request.", retry_after_s=5)
             self._break(reply, "unclaimed", error)
         elif now - reply.heard_at >= self._settings.unclaimed_s:

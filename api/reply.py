@@ -16,6 +16,16 @@ Taken = Literal["ok", "gap", "kept", "overflow", "interrupted"]
 """What a frame asks of the relay: nothing; a resend; the kept answer; cutting the client off; ending a torn answer."""
 
 
+class Buffers:
+    """Unsent bytes of all clients of this process, with their limit."""
+
+    __slots__ = ("bytes", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.bytes = 0
+
+
 class Reply:
     """The state of one open job. The relay feeds it, one consumer drains it.
 
@@ -24,18 +34,19 @@ class Reply:
     """
 
     __slots__ = (
-        "_cut", "_early", "_early_bytes", "_limit", "_pending", "_pending_bytes", "asked_at", "delivered", "epoch",
-        "error", "final", "first_at", "heard_at", "job", "left", "missing", "missing_since", "next", "placed_at",
-        "quiet", "republished", "stream", "taken_over", "wake", "wants_kept", "worker", "written_at",
+        "_buffers", "_cut", "_early", "_early_bytes", "_limit", "_out", "_pending", "_pending_bytes", "asked_at", "delivered",
+        "epoch",        "error", "final", "first_at", "heard_at", "job", "left", "missing", "missing_since", "next", "patience_s",
+        "placed_at", "quiet", "republished", "stream", "taken_over", "wake", "wants_kept", "worker", "written_at",
     )  # fmt: skip  # one block of names
 
-    def __init__(self, job: str, stream: bool, limit_bytes: int, now: float) -> None:
+    def __init__(self, job: str, stream: bool, limit_bytes: int, now: float, buffers: Buffers) -> None:
         self.job = job
         self.stream = stream
         self.epoch = 0
         self.next = 0
         self.worker = ""
         self.placed_at = now
+        self.patience_s = 0.0
         self.heard_at = now
         self.written_at = now
         self.first_at: float | None = None
@@ -52,10 +63,12 @@ class Reply:
         self.error: GatewayError | None = None
         self.wake = asyncio.Event()
         self._limit = limit_bytes
+        self._buffers = buffers
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._early: dict[int, Frame] = {}
         self._early_bytes = 0
+        self._out = 0
         self._cut: Callable[[], None] | None = None
 
     @property
@@ -83,6 +96,7 @@ class Reply:
         taken = self._accept(frame, now)
         while taken == "ok" and (early := self._early.pop(self.next, None)) is not None:
             self._early_bytes -= len(early.data)
+            self._buffers.bytes -= len(early.data)
             taken = self._accept(early, now)
         self.missing, self.missing_since = bool(self._early), now  # what came was a step towards closing the gap
         return taken
@@ -94,8 +108,26 @@ class Reply:
         self.missing, self.missing_since = True, now
         return "gap"
 
+    @property
+    def unsent(self) -> int:
+        """Bytes kept for the client, those included that are being sent."""
+        final = 0 if self.final is None else len(self.final.body)
+        return self._pending_bytes + self._early_bytes + self._out + final
+
+    def forget(self) -> None:
+        """Its consumer is done: what is kept counts no more."""
+        self._buffers.bytes -= self.unsent
+
+    def sent(self, now: float) -> None:
+        """Whatever was drained has gone out."""
+        self.written_at = now
+        self._buffers.bytes -= self._out
+        self._out = 0
+
     def give_final(self, final: Final) -> None:
         """The job's end, read from its key."""
+        if self.final is None:
+            self._buffers.bytes += len(final.body)
         self.final = final
         self.wake.set()
 
@@ -121,11 +153,12 @@ class Reply:
             self._cut()
 
     def drain(self) -> bytes:
-        """All bytes ready for the client; they count as delivered."""
+        """All bytes ready for the client; they count as delivered, and as kept until ``sent``."""
         if not self._pending:
             return b""
         data = b"".join(self._pending) if len(self._pending) > 1 else self._pending[0]
         self._pending.clear()
+        self._out += self._pending_bytes
         self._pending_bytes = 0
         self.delivered = True
         return data
@@ -137,6 +170,7 @@ class Reply:
         self.epoch, self.next = epoch, 0
         self._pending.clear()
         self._early.clear()
+        self._buffers.bytes -= self._pending_bytes + self._early_bytes
         self._pending_bytes = self._early_bytes = 0
         self.missing, self.wants_kept = False, False
         return True
@@ -146,6 +180,7 @@ class Reply:
             return "ok"
         self._early[frame.seq] = frame
         self._early_bytes += len(frame.data)
+        self._buffers.bytes += len(frame.data)
         return "overflow" if self._early_bytes > self._limit else self.miss(now)
 
     def _accept(self, frame: Frame, now: float) -> Taken:
@@ -156,6 +191,7 @@ class Reply:
             if self.stream:
                 self._pending.append(frame.data)
                 self._pending_bytes += len(frame.data)
+                self._buffers.bytes += len(frame.data)
                 self.wake.set()
             return "overflow" if self._pending_bytes > self._limit else "ok"
         if frame.kind == KEPT:

@@ -15,7 +15,8 @@ class Seen:
     """What is known about a request, for its log line; routes fill it in."""
 
     __slots__ = (
-        "answer", "blocked", "ended", "first_s", "key", "masked", "model", "org", "request_id", "status", "word",
+        "answer", "blocked", "counted", "ended", "first_s", "held", "key", "masked", "model", "org", "request_id",
+        "status", "word",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -34,6 +35,9 @@ class Seen:
         self.blocked: dict[str, int] = {}
         """The kinds for which the request was refused; ``word``: it was, for a forbidden word."""
         self.word = False
+        self.counted = False
+        """``api.pressure`` has counted the call; ``held``: bytes of its body that count."""
+        self.held = 0
 
     def add(self, place: Literal["masked", "answer"], kinds: Mapping[str, int]) -> None:
         """Adds what was masked at a place."""

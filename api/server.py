@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -12,14 +13,15 @@ import structlog
 import uvicorn
 
 from api.observed import Observed
-from api.protocol import SWEEP_TICKS, Protocol, end_overdue
+from api.protocol import SWEEP_TICKS, Config, Protocol, end_overdue
 from gateway.errors import ServiceUnavailable
+from gateway.settings import Settings
 
 BACKLOG = 4096
 KEEP_ALIVE_S = 75
 """Longer than the 60 s of usual load balancers: the side that knows about a request should be the one that closes."""
-LEAD_S = 0.5
-"""Between "/readyz says no, answers say close" and the closed door, so that balancers and clients have noticed."""
+SPARE_FILES = 256
+"""Beside connections: Redis, PostgreSQL, and the probes that are answered beyond the limit."""
 
 log = structlog.get_logger()
 
@@ -32,6 +34,7 @@ class Server(uvicorn.Server):
         observed: the application.
         drain_s: how long answers may take to finish.
         started_up: called once the application has started.
+        handed_down: others listen on the same socket; whoever comes during the drain is theirs.
     """
 
     def __init__(
@@ -40,11 +43,14 @@ class Server(uvicorn.Server):
         observed: Observed,
         drain_s: float,
         started_up: Callable[[], None] = lambda: None,
+        *,
+        handed_down: bool = False,
     ) -> None:
         super().__init__(config)
         self._started_up = started_up
         self._observed = observed
         self._drain_s = drain_s
+        self._handed_down = handed_down
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,24 +80,28 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         log.info("draining", open=self._observed.parts.relay.open)
-        await asyncio.sleep(LEAD_S)
+        if self._handed_down:
+            for server in self.servers:
+                server.close()
+        await asyncio.sleep(self._observed.parts.settings.drain_lead_s)
         self.should_exit = True
         await asyncio.sleep(self._drain_s)
         # uvicorn cuts connections a second after this; until then every open answer can still say why it ends
         self._observed.parts.relay.fail_all(ServiceUnavailable("The server is restarting. Please try again."))
 
 
-def configured(app: Any, *, host: str, port: int, drain_s: float, trust_proxy: str) -> uvicorn.Config:
+def configured(app: Any, settings: Settings, *, host: str, port: int, trust_proxy: str) -> uvicorn.Config:
     """uvicorn as we run it.
 
     Args:
         app: the ASGI application.
+        settings: limits of connections, and how long answers may take to finish at the end.
         host: address to listen on.
         port: port to listen on.
-        drain_s: how long answers may take to finish at the end.
         trust_proxy: addresses whose X-Forwarded-* headers are believed; empty: nobody's.
     """
-    return uvicorn.Config(
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    config = Config(
         app,
         host=host,
         port=port,
@@ -107,5 +117,8 @@ def configured(app: Any, *, host: str, port: int, drain_s: float, trust_proxy: s
         date_header=True,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(drain_s) + 2,
+        timeout_graceful_shutdown=int(settings.drain_s) + 2,
     )
+    config.most_connections = min(settings.most_connections, max(1, files - SPARE_FILES))
+    config.client_stall_s = settings.client_stall_s
+    return config

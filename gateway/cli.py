@@ -22,6 +22,7 @@ from gateway.installation import DEFAULT_STATE, STATE_VARIABLE, NoInstallationEr
 COMMAND_GROUP = "wonrouter.commands"
 OWN = {
     "up": "gateway.up.command:up",
+    "restart": "gateway.up.restart:restart",
     "backup": "gateway.backup.command:backup",
     "restore": "gateway.backup.command:restore",
 }

@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8000
     metrics_port: int = 0
-    """Worker and billing serve /metrics, /healthz and /readyz here; 0 turns it off."""
+    """Where a process alone answers /metrics, /healthz and /readyz, an api process too, which may share its port with
+    others; 0 turns it off."""
     metrics_host: str = "127.0.0.1"
     max_body_bytes: int = 32 * 1024 * 1024
     """A request larger than this is 413 before it is parsed: twenty images at provider limits fit."""
@@ -85,8 +86,33 @@ class Settings(BaseSettings):
     keepalive_s: float = 10.0
     client_buffer_bytes: int = 4 * 1024 * 1024
     """Unsent bytes kept for a client that reads slowly; beyond it the client is cut off and the call cancelled."""
+    most_calls: int = 10_000
+    """Calls that one api process takes on: with sixty kilobytes for each they are 600 MB. One organisation may have half."""
+    most_body_bytes: int = 256 * 1024 * 1024
+    """Bodies in one process's memory at once, from the first byte read to the job's placement: eight of the largest."""
+    most_arriving: int = 2_000
+    """Calls that wait for others which arrived at the same time."""
+    arriving_wait_s: float = 1.0
+    """How long the oldest of an organisation may have waited so; then its next one is refused. A burst of some hundred
+    calls passes."""
+    most_lag_s: float = 1.0
+    """Where a tick of the event loop takes longer than this on average, new calls are refused: those that are under way
+    would be the ones to wait."""
+    long_at_once: int = 2
+    """Bodies above 64 KiB that are read and checked at once: there is one interpreter, more only get in each other's way."""
+    most_long: int = 256
+    """Such bodies that wait for their turn."""
+    most_connections: int = 16_000
+    """Open connections of one process, most of them idle: ten thousand clients and as many again for what changes hands.
+    Beyond it a request gets 503 and its connection is closed; probes are answered all the same."""
+    client_stall_s: float = 60.0
+    """A client that takes no byte of an answer for this long is cut off."""
+    client_buffers_bytes: int = 512 * 1024 * 1024
+    """Unsent bytes of all clients of one process together; beyond it the one with the most is cut off."""
     drain_s: float = 30.0
     """How long SIGTERM waits for answers under way."""
+    drain_lead_s: float = 0.5
+    """Before that, the time between "/readyz says no" and the closed door: more than a balancer's interval."""
 
     # idempotency
     idempotency_answer_bytes: int = 4 * 1024 * 1024
@@ -99,6 +125,14 @@ class Settings(BaseSettings):
     # queue
     queue_max: int = 20_000
     """Jobs waiting for a worker; beyond it admission answers 503 at once instead of promising what it cannot keep."""
+    queue_wait_s: float = 3.0
+    """Whoever would wait longer for a worker is refused now, going by the pace at which workers take jobs: the SDKs try
+    again by themselves, and an answer that begins late is worth less than a quick no. Where the queue has not been empty
+    for as long it is a sixth of this: a burst may wait, in a flood whoever is served is served soon."""
+    flex_queue_max: int = 20_000
+    """Jobs that wait in the background (``service_tier: "flex"``), in a queue of their own."""
+    flex_wait_s: float = 300.0
+    """How long such a job may wait: half of the ten minutes after which the SDKs give up."""
     body_ttl_s: int = 1_800
     """Sealed job bodies vanish from Redis after this, whatever happens."""
     kept_ttl_s: int = 60
@@ -117,6 +151,9 @@ class Settings(BaseSettings):
     # worker
     worker_calls: int = 5_000
     """Calls one worker process runs at once."""
+    worker_tick_s: float = 0.05
+    """Where a tick of a worker's loop takes longer, it takes no more jobs until it has caught up: they are better off in
+    the queue, where their organisations take turns, than in a worker that does everything late."""
     resend_buffer_bytes: int = 64 * 1024 * 1024
     """Frames kept in a worker's memory so that a relay can ask again for what it missed."""
     connect_timeout_s: float = 5.0

@@ -16,6 +16,8 @@ from gateway.wire.job import Job
 from workers.metering import Bill
 from workers.providers.base import Delta, Warned
 
+FLEX: Mapping[str, Any] = {"service_tier": "flex"}
+"""What the answer to a call in the background says, whatever the provider calls its own tier."""
 DONE = b"data: [DONE]\n\n"
 _encode = msgspec.json.Encoder().encode
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -35,6 +36,9 @@ log = structlog.get_logger("workers.calls")
 
 MOST_TAKEN = 16
 """Jobs for one message: enough to make what a message costs small, few enough to leave the rest to other workers."""
+FEW_CALLS = 32
+"""With so few calls open, a slow loop is not their doing: the machine is busy, and waiting would not help."""
+PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.5
 SETTLE_S = 5.0
 """How long stopped calls may take to write their end."""
 
@@ -93,6 +97,7 @@ class CallWorker:
         self.control = ControlChannel(settings.redis_url, self.id, on_control=self._on_control, on_news=self._on_news)
         self._services: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._waiting = False
 
     @property
     def ready(self) -> bool:
@@ -116,7 +121,14 @@ class CallWorker:
 
     async def take(self, places: Places) -> None:
         """Jobs that wait, from claim to end, as many as there are places for. The message's own place is one of them."""
-        more = places.reserve(MOST_TAKEN - 1)
+        if self._waiting:
+            return  # whoever waits for a calmer moment takes these too, and calls again
+        self._waiting = True
+        try:
+            calm = await self._calm()
+        finally:
+            self._waiting = False
+        more = places.reserve(MOST_TAKEN - 1) if calm else 0
         claims = await take(self.room, 1 + more)
         left = max(1, len(claims))
         places.release(1 + more - left)
@@ -134,6 +146,21 @@ class CallWorker:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         await asyncio.gather(*tasks)
+
+    async def _calm(self) -> bool:
+        """Waits while the calls that are open keep the loop busy for long in each tick: with more of them all would be
+        late, and waiting jobs keep their order and their front ends' patience. False: it took too long; one is taken.
+        """
+        until = time.monotonic() + LONGEST_PAUSE_S
+        while len(self._running) >= FEW_CALLS:
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            if time.monotonic() - began < self._settings.worker_tick_s:
+                return True
+            if began > until:
+                return False
+            await asyncio.sleep(PAUSE_S)
+        return True
 
     async def drain(self, seconds: float) -> None:
         """Waits for open calls that long. What is left then is handed to other workers, or stopped and settled."""

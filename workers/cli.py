@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 
 import click
 
@@ -16,12 +15,12 @@ def worker() -> None:
     """
     # Celery reads its hook for pools at import, so nothing of it is imported before
     os.environ["CELERY_CUSTOM_WORKER_POOL"] = "workers.pool:AsyncPool"
-    from gateway import logs, tracing
+    from gateway import logs, open_files, tracing
     from gateway.deployments.store import loader
     from gateway.settings import settings
     from workers.process import run_worker
 
-    raise_file_limit()
+    open_files.raise_limit()  # a connection per call
     current = settings()
     logs.configure(current.log_level, "worker")
     tracing.configure("worker")
@@ -30,12 +29,6 @@ def worker() -> None:
     finally:
         tracing.flush()
     raise SystemExit(code)
-
-
-def raise_file_limit() -> None:
-    """A connection per call: as many files as the system allows."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 commands = [worker]

@@ -10,7 +10,7 @@ from gateway.guardrails.body import OFF_LOOP_BYTES
 from gateway.wire.event import Tokens
 from gateway.wire.frame import Final
 from workers import estimate, faults
-from workers.answer import Collector, attempts_header, shown_model, usage_object, whole
+from workers.answer import FLEX, Collector, attempts_header, shown_model, usage_object, whole
 from workers.attempt import Asked, Attempt, limits_of
 from workers.call import Call
 from workers.caps import cap_to_send
@@ -117,12 +117,18 @@ async def _collect(call: Call, attempt: Attempt, events: list[Event]) -> Ended:
     tokens, _ = call.used()
     charge = call.bill(tokens)
     usage = usage_object(tokens, charge)
-    if call.masking is not None:
-        fields = await _masked(call.masking, fields, raw)
+    fields = await _told(call, fields, raw)
     body = whole(fields, call.public_id, call.created, shown_model(call.job, share.model), usage, call.told())
     headers = {"x-wonrouter-attempts": attempts_header(call.attempts)}
     final = Final(200, body, headers=headers, charged=charge.micro > 0, masked=call.masked())
     return Ended("complete", final, finish_reason=_first_finish(raw), charge=charge)
+
+
+async def _told(call: Call, fields: dict[str, object], choices: bytes) -> dict[str, object]:
+    """What of an answer's fields the client is told."""
+    if call.masking is not None:
+        fields = await _masked(call.masking, fields, choices)
+    return {**fields, **FLEX} if call.job.background else fields
 
 
 async def _masked(masking: AnswerMasking, fields: dict[str, object], choices: bytes) -> dict[str, object]:

@@ -7,7 +7,7 @@ import asyncio
 from gateway.wire.event import Tokens
 from gateway.wire.frame import Final
 from workers import faults
-from workers.answer import StreamWriter, shown_model, usage_object
+from workers.answer import FLEX, StreamWriter, shown_model, usage_object
 from workers.attempt import Asked
 from workers.call import Call
 from workers.caps import cap_to_send, over_grant
@@ -37,6 +37,8 @@ class _Stream:
         self._loop = asyncio.get_running_loop()
         shown = shown_model(call.job, model)
         self._writer = StreamWriter(call.public_id, call.created, shown, call.job.include_usage)
+        if call.job.background:
+            self._writer.extra(FLEX)
         self._delivered = Delivered(call.fields)
         self._splice: Splice | None = None
         self._plain: set[str] = set()
@@ -106,7 +108,8 @@ class _Stream:
                 call.shares[-1].usage = event.tokens
             elif isinstance(event, Extra):
                 masking = call.masking
-                self._writer.extra(event.fields if masking is None else masking.extra(event.fields))
+                fields = event.fields if masking is None else masking.extra(event.fields)
+                self._writer.extra({**fields, **FLEX} if call.job.background else fields)
             elif isinstance(event, Warned) and event not in call.warnings:
                 call.warnings.append(event)
         return b"".join(parts)

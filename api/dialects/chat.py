@@ -21,6 +21,10 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 MOST_CHOICES = 128
 """``n``: as OpenAI limits it. Every choice is held for."""
 
+FLEX_FIELD, FLEX = "service_tier", "flex"
+"""A call in the background. Which of our calls goes first is for us to say: it does not travel on, because a provider's
+own slow lane has other prices and refuses more often."""
+
 MOST_BYTES_PER_TOKEN = 8
 """No tokenizer makes tokens of more UTF-8 bytes than this on average, of any text that people send: an input that does
 not fit even so is refused at once, and the provider decides about any other."""
@@ -81,6 +85,7 @@ class ChatBody(msgspec.Struct):
     min_p: Any = None
     verbosity: Any = None
     reasoning_effort: Any = None
+    service_tier: Any = None
 
 
 _decoder = msgspec.json.Decoder(ChatBody)
@@ -144,7 +149,7 @@ def check_for(body: ChatBody, model: Model) -> list[str]:
             raise InvalidRequest(
                 f"'{name}' must be between 1 and {model.max_output_tokens} for {model.id}.", param=name
             )
-    removed: list[str] = []
+    removed = [FLEX_FIELD] if body.service_tier == FLEX else list[str]()
     for name, fits, rule in _EXTENSIONS:
         value = getattr(body, name)
         if value is None:

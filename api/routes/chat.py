@@ -36,24 +36,30 @@ def chat_route(parts: Parts) -> ASGIRouteHandler:
         identity, sha256 = await parts.authenticate(scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        whole = await body()
+        whole = await parts.pressure.take_in(identity.org_id, notes, body)
 
         async def respond(once: Once | None) -> ASGIApp:
             return await answer(scope, identity, sha256, whole, once)
 
-        return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
+        try:
+            return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
+        finally:
+            parts.pressure.put_down(notes)
 
     async def answer(scope: Any, identity: Identity, sha256: bytes, raw: bytes, once: Once | None) -> ASGIApp:
         notes = seen(scope)
         surface = surface_of(scope["path"])
 
-        body = chat.parse(raw, parts.settings.max_json_depth)
+        async def checked() -> tuple[chat.ChatBody, bytes]:
+            body = chat.parse(raw, parts.settings.max_json_depth)
+            return body, await parts.guardrails.check(identity, raw, notes)
 
-        raw = await parts.guardrails.check(identity, raw, notes)
+        # who waits for a moderation's verdict must not keep others from what takes milliseconds
+        body, masked = await parts.pressure.long(identity.org_id, 0 if identity.moderation else len(raw), checked)
 
         snapshot = parts.catalogue.snapshot
         title = title_of(scope["headers"])
-        call, why = make_call(snapshot, identity, surface, body, raw, title, parts.health.now())
+        call, why = make_call(snapshot, identity, surface, body, masked, title, parts.health.now())
         notes.model = call.models[0].id
 
         parts.require_ears()
@@ -61,7 +67,7 @@ def chat_route(parts: Parts) -> ASGIRouteHandler:
 
         placed = admitted.placed
         notes.request_id = placed.job
-        reply = parts.relay.expect(placed.job, stream=call.stream)
+        reply = parts.relay.expect(placed.job, stream=call.stream, background=call.background)
         headers = rate_headers(admitted)
         if why:
             headers = [*headers, (b"x-wonrouter-auto", why.encode())]
@@ -106,6 +112,7 @@ def make_call(
         title=title,
         user=body.user[:LONGEST_USER] if body.user else None,
         routing=routing,
+        background=body.service_tier == chat.FLEX,
     )
     return call, chosen.why
 

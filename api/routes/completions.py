@@ -30,12 +30,15 @@ def completions_route(parts: Parts) -> ASGIRouteHandler:
         identity, sha256 = await parts.authenticate(scope)
         notes.org, notes.key = identity.org_id, identity.key_id
 
-        whole = await body()
+        whole = await parts.pressure.take_in(identity.org_id, notes, body)
 
         async def respond(once: Once | None) -> ASGIApp:
             return await _answer(parts, scope, identity, sha256, whole, once)
 
-        return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
+        try:
+            return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
+        finally:
+            parts.pressure.put_down(notes)
 
     return post_route("/completions", parts.settings.max_body_bytes, complete)
 
@@ -46,15 +49,20 @@ async def _answer(
     """Places a job for every prompt; all of them or none."""
     notes, surface = seen(scope), surface_of(scope["path"])
     depth = parts.settings.max_json_depth
-    wanted = completions.parse(whole, depth)
     snapshot, title = parts.catalogue.snapshot, title_of(scope["headers"])
     calls: list[Call] = []
-    why = ""
-    for raw in wanted.bodies:
-        checked = await parts.guardrails.check(identity, raw, notes)
-        body = chat.parse(checked, depth)
-        call, why = make_call(snapshot, identity, surface, body, checked, title, parts.health.now())
-        calls.append(msgspec.structs.replace(call, endpoint="completions"))
+
+    async def checked() -> tuple[completions.Wanted, str]:
+        wanted, why = completions.parse(whole, depth), ""
+        for raw in wanted.bodies:
+            masked = await parts.guardrails.check(identity, raw, notes)
+            body = chat.parse(masked, depth)
+            call, why = make_call(snapshot, identity, surface, body, masked, title, parts.health.now())
+            calls.append(msgspec.structs.replace(call, endpoint="completions"))
+        return wanted, why
+
+    # who waits for a moderation's verdict must not keep others from what takes milliseconds
+    wanted, why = await parts.pressure.long(identity.org_id, 0 if identity.moderation else len(whole), checked)
     notes.model = calls[0].models[0].id
 
     parts.require_ears()
@@ -63,7 +71,7 @@ async def _answer(
     try:
         for call in calls:
             admitted = await parts.admission.admit(snapshot, identity, sha256, call, once)
-            replies.append(parts.relay.expect(admitted.placed.job, stream=call.stream))
+            replies.append(parts.relay.expect(admitted.placed.job, stream=call.stream, background=call.background))
             headers = rate_headers(admitted)
     except BaseException:
         for reply in replies:  # all prompts or none

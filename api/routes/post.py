@@ -17,8 +17,9 @@ from api.errors import MethodNotAllowed, start_message
 from api.routes import BASES
 from gateway.errors import BodyTooLarge, InvalidRequest
 
-Body = Callable[[], Awaitable[bytes]]
-"""Reads the request's whole body. Raises ``BodyTooLarge``, and ``InvalidRequest`` where the client leaves within it."""
+Body = Callable[[Callable[[int], None]], Awaitable[bytes]]
+"""Reads the request's whole body, and tells as soon as it knows more how many bytes that are. Raises ``BodyTooLarge``,
+``InvalidRequest`` where the client leaves within it, and what is raised by whoever is told."""
 
 _ALLOWED = (b"allow", b"OPTIONS, POST")
 
@@ -40,17 +41,21 @@ def post_route(path: str, most_bytes: int, respond: Callable[[Any, Body], Awaita
             await send(start_message(204, [_ALLOWED]))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        app = await respond(scope, lambda: _whole(scope["headers"], receive, most_bytes))
+        app = await respond(scope, lambda hold: _whole(scope["headers"], receive, most_bytes, hold))
         await app(scope, receive, send)
 
     return answer
 
 
-async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Any, most_bytes: int) -> bytes:
+async def _whole(
+    headers: Iterable[tuple[bytes, bytes]], receive: Any, most_bytes: int, hold: Callable[[int], None]
+) -> bytes:
     for name, value in headers:
         # what is announced need not be read; what comes without being announced is counted
-        if name == b"content-length" and value.isdigit() and int(value) > most_bytes:
-            raise BodyTooLarge()
+        if name == b"content-length" and value.isdigit():
+            if int(value) > most_bytes:
+                raise BodyTooLarge()
+            hold(int(value))
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -62,5 +67,6 @@ async def _whole(headers: Iterable[tuple[bytes, bytes]], receive: Any, most_byte
         size += len(part)
         if size > most_bytes:
             raise BodyTooLarge()
+        hold(size)
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)

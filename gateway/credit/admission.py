@@ -84,6 +84,10 @@ class Placement(msgspec.Struct, frozen=True):
     """What the call may use at most, as far as that is known; counted until its end says what it used."""
     model_slots: ModelSlots | None = None
     once: Once | None = None
+    background: bool = False
+    """Served where nobody else waits, or as every eighth; ``queue_max`` is then the background queue's."""
+    longest_wait_ms: int = 60_000
+    """A call that would wait longer for a worker is refused."""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -105,8 +109,9 @@ class Refused(msgspec.Struct, frozen=True):
 
     ``rebuilding``: the window is being rebuilt or the caller's epoch is old. ``stale``: a version differs, load the
     identity again. ``terms``: look price, rate and month up for ``now_ms``. ``rate``: ``retry_ms`` until a place is
-    free. ``tokens``: the same of tokens; ``large``: the call alone may use more than the limit. ``slots``, ``queue``,
-    ``credit``: limits; ``scope`` says whose. ``claim``: the Idempotency-Key is not the caller's any more.
+    free. ``tokens``: the same of tokens; ``large``: the call alone may use more than the limit. ``slots``, ``credit``:
+    limits; ``scope`` says whose. ``queue``: too many wait (``all``, ``org``), or the call would wait too long
+    (``wait``); ``retry_ms`` until that is over. ``claim``: the Idempotency-Key is not the caller's any more.
     """
 
     reason: Literal["rebuilding", "stale", "terms", "rate", "tokens", "large", "slots", "queue", "credit", "claim"]
@@ -125,6 +130,8 @@ def _refused(answer: list[Any], placement: Placement) -> Refused:
         return Refused("large", scope=placement.token_limits[int(answer[1]) - 1].scope)
     if reason == "terms":
         return Refused("terms", now_ms=int(answer[1]))
+    if reason == "queue":
+        return Refused("queue", scope=answer[1].decode(), retry_ms=int(answer[2]))
     return Refused(reason, scope=answer[1].decode() if len(answer) > 1 else "")
 
 
@@ -150,6 +157,7 @@ async def place(redis: AsyncExecutor, p: Placement) -> Placed | Refused:
             len(p.token_limits), *(t.limit for t in p.token_limits), p.tokens,
             *(("", NONE, NONE) if slots is None else (keys.model_slots(slots.model), slots.org, slots.key)),
             *(("", "") if p.once is None else (p.once.record, p.once.token)),
+            int(p.background), p.longest_wait_ms,
         ],
     )  # fmt: skip  # the order is the script's
     if answer[0] != b"ok":
@@ -187,12 +195,12 @@ async def known_jobs(redis: AsyncExecutor) -> set[str]:
 async def republish(
     redis: AsyncExecutor, job: str, *, claimed_only: bool = False
 ) -> Literal["sent", "again", "waiting", "running", "gone"]:
-    """Publishes the job's message again unless a worker holds it under a live lease.
+    """Calls a worker for the job unless one holds it under a live lease.
 
     ``sent``: nobody had claimed it (``claimed_only`` leaves it alone then: ``waiting``). ``again``: somebody had, and
     is gone.
     """
-    args = [job, keys.CALL_QUEUE, celery_message(job), int(claimed_only)]
+    args = [job, keys.CALL_QUEUE, celery_message(job), int(claimed_only), CALL_MESSAGE]
     return (await scripts.REPUBLISH.run(redis, [], args)).decode()
 
 

@@ -41,8 +41,8 @@ class AppProcess:
     """One api, worker or billing process.
 
     arguments: after `wonrouter`. environment: what this role is told beyond our own environment.
-    ready_port: where /readyz answers; None: on the metrics port, a free one at each start, told as
-    WONROUTER_METRICS_PORT.
+    /readyz and /metrics answer on a port of its own, chosen at each start and told as WONROUTER_METRICS_PORT: behind a
+    shared socket nobody could say which process has answered.
     """
 
     role: str
@@ -52,7 +52,6 @@ class AppProcess:
     environment: Mapping[str, str]
     log: Path
     pass_fds: Sequence[int] = ()
-    ready_port: int | None = None
     metrics_port: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
@@ -61,9 +60,8 @@ class AppProcess:
         return f"{self.role} {self.number}"
 
     def spawn(self) -> None:
-        told = dict(self.environment)
-        self.metrics_port = ports.free_port()  # several api processes share one address: each has this of its own
-        told["WONROUTER_METRICS_PORT"] = str(self.metrics_port)
+        self.metrics_port = ports.free_port()
+        told = {**self.environment, "WONROUTER_METRICS_PORT": str(self.metrics_port)}
         # SIGKILL when we die: without servers there is nothing to drain, and what was in flight is settled as after
         # any other kill.
         leash = Leash(log=self.log, on_parent_death=signal.SIGKILL)
@@ -74,7 +72,7 @@ class AppProcess:
         if self.process is None or self.process.poll() is not None:
             code = self.process.returncode if self.process else None
             raise EngineError(f"{self.name} ended during its start (code {code}){last_lines(self.log)}")
-        return answers_ready(self.ready_port or self.metrics_port or 0)
+        return answers_ready(self.metrics_port or 0)
 
 
 def answers_ready(port: int) -> bool:

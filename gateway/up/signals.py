@@ -17,12 +17,14 @@ class StopRequested(BaseException):
 class Signals:
     """While it is entered, from the main thread, it holds the handlers; on leaving it puts the earlier ones back.
 
-    stops: how often a stop was asked for. interrupt: whether the first one raises StopRequested where it arrives,
+    stops: how often a stop was asked for. restart: whether SIGUSR1 asked for one; whoever sees to it sets it back.
+    interrupt: whether the first one raises StopRequested where it arrives,
     which is right while a start waits here and there, and wrong in the midst of stopping.
     """
 
     def __init__(self) -> None:
         self.stops = 0
+        self.restart = False
         self.interrupt = True
         self._earlier: dict[int, Any] = {}
 
@@ -33,6 +35,7 @@ class Signals:
         self._earlier_wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             self._take(number, self._on_stop)
+        self._take(signal.SIGUSR1, self._on_restart)
         self._take(signal.SIGCHLD, lambda _number, _frame: None)  # a handler makes it wake us
         return self
 
@@ -53,6 +56,9 @@ class Signals:
 
     def _take(self, number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
         self._earlier[number] = signal.signal(number, handler)
+
+    def _on_restart(self, _number: int, _frame: FrameType | None) -> None:
+        self.restart = True
 
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stops += 1

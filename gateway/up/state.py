@@ -14,6 +14,11 @@ from gateway.private_files import FileLock, make_private_folder, read_json, writ
 
 _PASSWORDS = ("superuser", "owner", "api", "worker", "billing", "redis")
 _PORTS_FILE = "ports.json"
+_RESTART_FILE = "restart.json"
+ROLES = ("api", "worker", "billing")
+"""In the order in which they start, and stop: from the front door inwards."""
+_REPLACED = ("billing", "worker", "api")
+"""What new front ends ask for, new workers have to know already, and what these write, billing."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,14 @@ class Secrets:
 
     secret: str
     passwords: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Somebody's wish to have the processes of these roles replaced."""
+
+    id: str
+    roles: tuple[str, ...]
 
 
 class State:
@@ -72,6 +85,23 @@ class State:
 
     def publish(self, description: dict[str, Any]) -> None:
         write_private_json(self.folder / UP_FILE, description)
+
+    def published(self) -> dict[str, Any]:
+        """What a running `up` says of itself; empty where none runs."""
+        return read_json(self.folder / UP_FILE)
+
+    def ask_to_restart(self, wish: Restart) -> None:
+        """For `wonrouter up`, which looks at SIGUSR1. A later wish takes the place of an earlier one."""
+        write_private_json(self.folder / _RESTART_FILE, asdict(wish))
+
+    def restart_asked(self) -> Restart | None:
+        """The wish, taken away."""
+        path = self.folder / _RESTART_FILE
+        kept = read_json(path)
+        path.unlink(missing_ok=True)
+        if not kept:
+            return None
+        return Restart(str(kept["id"]), tuple(role for role in _REPLACED if role in kept["roles"]))
 
     def withdraw(self) -> None:
         """Nobody may take a description of processes that are gone for a running installation."""

@@ -19,12 +19,11 @@ from gateway.engines.valkey import STOP_SECONDS as REDIS_STOP
 from gateway.up import preparations
 from gateway.up.children import AppProcess, Runnable, Watch, say
 from gateway.up.listening import address, listen
+from gateway.up.rolling import LOOK_SECONDS, Interrupted, Rolling
 from gateway.up.servers import Servers, start_servers
 from gateway.up.signals import Signals, StopRequested
-from gateway.up.state import Secrets, State
+from gateway.up.state import ROLES, Restart, Secrets, State
 
-# Roles in the order they start; they stop from the front door inwards, so that nothing is admitted that nobody serves.
-ROLES = ("api", "worker", "billing")
 DATABASE_ROLES = {role: f"wonrouter_{role}" for role in ROLES}
 # A stream may go on for half a minute after SIGTERM, and a little is needed to end.
 DRAIN_SECONDS = 35.0
@@ -67,6 +66,7 @@ class Supervisor:
         self._servers: Servers | None = None
         self._listener: socket.socket | None = None
         self._description: dict[str, Any] = {}
+        self._rolling = Rolling(lambda: None)
 
     def run(self) -> None:
         """Until a signal asks to stop. Raises EngineError if the start fails; everything is stopped then too."""
@@ -148,7 +148,6 @@ class Supervisor:
                 if role == "api":
                     process.arguments = ["api", "--fd", str(self._listener.fileno())]
                     process.pass_fds = [self._listener.fileno()]
-                    process.ready_port = int(self._listener.getsockname()[1])
                 found.append(process)
         return found
 
@@ -209,12 +208,48 @@ class Supervisor:
 
     def _keep_alive(self, signals: Signals) -> None:
         while not signals.stops:
-            changes = [watch.tend() for watch in self._watches]
-            if any(changes):
-                self._publish()
+            self._tend()
+            if signals.restart:
+                signals.restart = False
+                self._restart(signals)
+                continue
             looks = [look for watch in self._watches if (look := watch.next_look()) is not None]
             signals.wait(min(looks, default=None))
         say("stopping (once more to stop at once)")
+
+    def _tend(self) -> None:
+        changes = [watch.tend() for watch in self._watches]
+        if any(changes):
+            self._publish()
+
+    def _restart(self, signals: Signals) -> None:
+        """Replaces what was asked for. Whatever goes wrong, what runs goes on."""
+        wish = self._state.restart_asked()
+        if wish is None:
+            return
+        self._tell(wish, "running")
+
+        def wait() -> None:
+            if signals.stops:
+                raise Interrupted
+            signals.wait(LOOK_SECONDS)
+            self._tend()
+
+        self._rolling = Rolling(wait)
+        try:
+            for role in wish.roles:
+                self._rolling.replace([watch for watch in self._watches if _role(watch) == role], self._publish)
+        except EngineError as error:
+            say(str(error))
+            self._tell(wish, "failed", str(error))
+        except Interrupted:
+            self._tell(wish, "failed", "the installation is stopping")
+        else:
+            self._tell(wish, "done")
+
+    def _tell(self, wish: Restart, state: str, reason: str = "") -> None:
+        self._description["restart"] = {"id": wish.id, "state": state, "reason": reason}
+        self._publish()
 
     def _stop(self, signals: Signals) -> None:
         """Front door first: api, worker, billing, then the servers they need. A second signal ends the patience."""
@@ -222,12 +257,14 @@ class Supervisor:
         if self._listener is not None:
             self._listener.close()
         for role in ROLES:
-            self._stop_together([watch for watch in self._watches if _role(watch) == role], signals)
+            self._stop_together(role, signals)
         if self._servers is not None:
             self._servers.stop()
 
-    def _stop_together(self, watches: list[Watch], signals: Signals) -> None:
+    def _stop_together(self, role: str, signals: Signals) -> None:
+        watches = [watch for watch in self._watches if _role(watch) == role]
         running = [watch.child.process for watch in watches if watch.child.process]
+        running += [child.process for child in self._rolling.leaving if child.role == role and child.process]
         for process in running:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -33,6 +33,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
     JSON after the guardrails, byte for byte where they changed nothing. ``routing`` is the client's ``provider``
     object as JSON, or the list of deployments that an operator tests, or empty. ``input_bound`` is the upper estimate of
     input tokens that the hold was made with.
+    ``background``: the client asked for the tier ``flex``, and is told that it got it.
     ``mask_output`` names the kinds of personal data that are masked in the answer; empty: it is not masked.
     """
 
@@ -56,6 +57,7 @@ class Job(msgspec.Struct, frozen=True, array_like=True):
     domestic_only: bool = False
     no_training: bool = False
     mask_output: list[str] = msgspec.field(default_factory=list[str])
+    background: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()

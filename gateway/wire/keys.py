@@ -25,6 +25,9 @@ wr:calls                list      the Celery queue of the call workers
 wr:ready                list      organisations with jobs that wait for a worker; the first one's turn is next
 wr:ready:{org}          list      its waiting jobs, oldest first
 wr:waiting              string    how many jobs wait in all
+wr:later, wr:later:{org}, wr:deferred       the same three of jobs in the background
+wr:turns                string    jobs taken since the last of the background, while one waits there (TTL 600 s)
+wr:pace                 hash      jobs, ms, at, since: how workers took jobs while more were left (TTL 60 s)
 wr:called               string    a message is on its way to a worker (TTL half a second)
 wr:reply:{instance}     channel   frames for one api process
 wr:ctl:{worker}         channel   cancel and resend requests for one worker process
@@ -41,6 +44,9 @@ DEAD = "wr:dead"
 CALL_QUEUE = "wr:calls"
 READY = "wr:ready"
 WAITING = "wr:waiting"
+LATER = "wr:later"
+DEFERRED = "wr:deferred"
+PACE = "wr:pace"
 CALLED = "wr:called"
 BILLING_QUEUE = "wr:billing"
 NEWS = "wr:news"
@@ -78,6 +84,11 @@ def key(key_id: str) -> str:
 def ready(org_id: str) -> str:
     """The organisation's jobs that wait for a worker."""
     return f"{READY}:{org_id}"
+
+
+def later(org_id: str) -> str:
+    """The organisation's jobs that wait in the background."""
+    return f"{LATER}:{org_id}"
 
 
 def kept(job_id: str) -> str:

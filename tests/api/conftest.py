@@ -178,14 +178,15 @@ async def front_end(redis_url: str, book: Book, **overrides: Any) -> AsyncIterat
     """A front end on a free port, in this loop."""
     quick: dict[str, Any] = {
         "unclaimed_s": 0.4, "lease_s": 0.8, "placed_lease_s": 20.0, "header_silence_s": 5.0, "keepalive_s": 0.2,
-        "identity_cache_s": 30.0, "drain_s": 0.0, "sandbox": True, **overrides,
+        "identity_cache_s": 30.0, "drain_s": 0.0, "sandbox": True, "arriving_wait_s": 20.0, "most_lag_s": 60.0,
+        **overrides,
     }  # fmt: skip
     settings = Settings(database_url="postgresql://unused", redis_url=redis_url, secret=SECRET, **quick)
     app = create_app(settings, book.sources())
     listener = socket.socket()  # the server closes it
     listener.bind(("127.0.0.1", 0))
     listener.setblocking(False)
-    config = configured(app, host="127.0.0.1", port=0, drain_s=settings.drain_s, trust_proxy="")
+    config = configured(app, settings, host="127.0.0.1", port=0, trust_proxy="")
     server = Server(config, app, settings.drain_s)
     server.capture_signals = contextlib.nullcontext  # the signals are pytest's
     task = asyncio.create_task(server.serve([listener]))

@@ -115,18 +115,25 @@ class PlayedWorker:
             if job := named or await self._waiting():
                 return job
 
+    async def lose_message(self) -> None:
+        """Waits for a message and does nothing, like a worker that is killed before it takes anything."""
+        assert await self.redis.brpop([keys.CALL_QUEUE], timeout=10) is not None, "no message came"
+
     async def _waiting(self) -> str:
-        org: Any = await self.redis.lpop(keys.READY)
+        ring, count, org = keys.READY, keys.WAITING, await self.redis.lpop(keys.READY)
+        if org is None:
+            ring, count, org = keys.LATER, keys.DEFERRED, await self.redis.lpop(keys.LATER)
         if org is None:
             return ""  # whoever came before has taken all of them
-        job: Any = await self.redis.lpop(keys.ready(org.decode()))
+        own = f"{ring}:{org.decode()}"
+        job: Any = await self.redis.lpop(own)
         if job is None:
             return ""  # these steps are not one, as the script's are: another came between
-        if await self.redis.llen(keys.ready(org.decode())):
-            await self.redis.rpush(keys.READY, org)
-        await self.redis.decr(keys.WAITING)
+        if await self.redis.llen(own):
+            await self.redis.rpush(ring, org)
+        await self.redis.decr(count)
         await self.redis.delete(keys.CALLED)
-        if await self.redis.llen(keys.READY):
+        if await self.redis.llen(keys.READY) or await self.redis.llen(keys.LATER):
             await self.redis.lpush(keys.CALL_QUEUE, celery_message(message="again"))
         return job.decode()
 

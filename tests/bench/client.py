@@ -50,6 +50,8 @@ class Result(msgspec.Struct):
     latency_ms: list[float] = msgspec.field(default_factory=list)
     first_ms: list[float] = msgspec.field(default_factory=list)
     """From the request's last byte to the answer's first: streamed answers only."""
+    refused_ms: list[float] = msgspec.field(default_factory=list)
+    """Of answers with 429 and 503."""
 
 
 class _Caller(asyncio.Protocol):
@@ -92,6 +94,8 @@ class _Caller(asyncio.Protocol):
         status = self._parser.get_status_code()
         whole = self._complete() if status == 200 else False
         load.answered(self, None if whole else f"status {status}" if status != 200 else "incomplete answer")
+        if status in (429, 503):
+            load.refused(now - self._begun)
         if whole:
             load.measured(now - self._begun, self._first - self._begun, self._events)
         self._parser = httptools.HttpResponseParser(self)
@@ -205,6 +209,9 @@ class _Load:
         if self._over or not (self._idle or self._busy):
             self._over = True
             self._finish_when_idle()
+
+    def refused(self, whole: float) -> None:
+        self._result.refused_ms.append(round(whole * 1000, 3))
 
     def measured(self, whole: float, first: float, events: int) -> None:
         result = self._result

@@ -22,8 +22,9 @@ from tests.provider.server import Provider, running_provider
 _numbers = itertools.count(1)
 _MODELS = {"openai/gpt-4o": "gpt-4o"}
 _MICRO = 1_000_000
-_IMPATIENT = {"WONROUTER_PLACED_LEASE_S": "15"}
-"""A job whose message and front end died together is voided after this: a minute is too long for a test."""
+_IMPATIENT = {"WONROUTER_PLACED_LEASE_S": "15", "WONROUTER_DRAIN_LEAD_S": "2"}
+"""A job whose message and front end died together is voided after this: a minute is too long for a test. And a balancer
+on a busy machine needs longer to see that a process is about to go."""
 _PATIENT = {"WONROUTER_IDLE_TIMEOUT_S": "120", "WONROUTER_FIRST_TOKEN_TIMEOUT_S": "60"}
 """A thousand streams are held at a gate until all are open; a busy machine may need longer for that than a model may
 be silent."""

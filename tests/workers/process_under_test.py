@@ -11,13 +11,13 @@ import sys
 
 import msgspec
 
+from gateway import open_files
 from gateway.deployments.deployment import Deployment
 from gateway.settings import settings
-from workers.cli import raise_file_limit
 from workers.process import run_worker
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    raise_file_limit()
+    open_files.raise_limit()
     deployments = msgspec.json.decode(os.environ["TEST_DEPLOYMENTS"], type=list[Deployment])
     sys.exit(run_worker(settings(), lambda: deployments))

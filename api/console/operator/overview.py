@@ -103,7 +103,7 @@ async def _line(desk: Desk) -> Line | None:
     ask = desk.parts.redis.execute_command
     try:
         return Line(
-            calls=int(await ask("GET", keys.WAITING) or 0),
+            calls=int(await ask("GET", keys.WAITING) or 0) + int(await ask("GET", keys.DEFERRED) or 0),
             open_jobs=int(await ask("ZCARD", keys.LEASES)),
             unsettled=int(await ask("XLEN", keys.USAGE)),
             dead=int(await ask("XLEN", keys.DEAD)),

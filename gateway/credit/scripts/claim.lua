@@ -1,5 +1,5 @@
 -- A worker takes jobs: the ones it names, and as many of the waiting ones as it has places for, each organisation in
--- turn. A message is only a hint; this decides.
+-- turn, and those in the background where no other waits, or as every eighth. A message is only a hint; this decides.
 -- ARGV  1 worker  2 lease ms  3 most epochs  4 places for waiting jobs  5 queue  6 message with {ID}
 --       then the jobs it names
 -- Returns for each job taken or named:
@@ -35,16 +35,56 @@ end
 local taken = {}
 for i = 7, #ARGV do taken[#taken + 1] = claim(ARGV[i]) end
 
-local places, left = tonumber(ARGV[4]), 0
+-- The next job of a ring's next organisation, '' where there is none any more; nil where nobody waits.
+local function next_of(ring)
+  local org = redis.call('LPOP', ring)
+  if not org then return nil end
+  local list = ring .. ':' .. org
+  local job = redis.call('LPOP', list)
+  if not job then return '' end
+  if redis.call('LLEN', list) > 0 then redis.call('RPUSH', ring, org) end
+  return job
+end
+
+-- Jobs that workers took while more were left over, and how long that took, by and by forgotten: their pace. `since` is
+-- when the queue was last empty: jobs that were all placed after the last take have found it so.
+local function note_pace(jobs, oldest)
+  local pace = redis.call('HMGET', 'wr:pace', 'jobs', 'ms', 'at', 'since')
+  local at, since = number(pace[3]), number(pace[4])
+  if oldest > at then since = oldest end
+  local ms = math.max(0, now - math.max(at, oldest))
+  local kept = math.exp(-ms / 10000)
+  redis.call('HSET', 'wr:pace', 'jobs', number(pace[1]) * kept + jobs, 'ms', number(pace[2]) * kept + ms,
+    'at', int(now), 'since', int(since))
+  redis.call('PEXPIRE', 'wr:pace', 60000)
+end
+
+local SHARE = 8 -- of so many jobs one is from the background, while others wait too
+local places = tonumber(ARGV[4])
 if places > 0 then
   redis.call('DEL', 'wr:called')
+  local first, behind, oldest = 0, 0, now
+  local later = redis.call('EXISTS', 'wr:later') == 1
+  local turns = later and number(redis.call('GET', 'wr:turns')) or 0
   while places > 0 do
-    local org = redis.call('LPOP', 'wr:ready')
-    if not org then break end
-    local job = redis.call('LPOP', 'wr:ready:' .. org)
-    if job then
-      left = left + 1
-      if redis.call('LLEN', 'wr:ready:' .. org) > 0 then redis.call('RPUSH', 'wr:ready', org) end
+    local job, background
+    if later and turns >= SHARE - 1 then
+      job = next_of('wr:later')
+      background, later = job ~= nil, job ~= nil
+    end
+    if not job then job = next_of('wr:ready') end
+    if not job and later then
+      job, background = next_of('wr:later'), true
+      later = job ~= nil
+    end
+    if not job then break end
+    if background then turns = 0 else turns = turns + 1 end
+    if job ~= '' then
+      if background then
+        behind = behind + 1
+      else
+        first, oldest = first + 1, math.min(oldest, placed_ms(job))
+      end
       local answer = claim(job)
       if answer[1] == 'ok' or answer[1] == 'spent' then
         taken[#taken + 1] = answer
@@ -52,7 +92,14 @@ if places > 0 then
       end
     end
   end
-  if left > 0 then redis.call('DECRBY', 'wr:waiting', left) end
-  if redis.call('LLEN', 'wr:ready') > 0 then call_worker(ARGV[5], ARGV[6], worker) end
+  if first > 0 then redis.call('DECRBY', 'wr:waiting', first) end
+  if behind > 0 then redis.call('DECRBY', 'wr:deferred', behind) end
+  if later then
+    redis.call('SET', 'wr:turns', int(turns), 'EX', 600)
+    later = redis.call('EXISTS', 'wr:later') == 1
+  end
+  local left = redis.call('LLEN', 'wr:ready')
+  if left > 0 and first > 0 then note_pace(first, oldest) end
+  if left > 0 or later then call_worker(ARGV[5], ARGV[6], worker) end
 end
 return taken

@@ -10,10 +10,12 @@
 --       then: token limits: how many; as many limits (tokens per 60 s); tokens that this call may use
 --       then: field of the model's slots, or ''; its slots for the organisation; for the key (-1 none)
 --       then: the call's wr:i:{record}, or ''; the token under which it was claimed
+--       then: 1 = in the background (queue max is that of the background queue); longest wait ms
 -- Returns {'ok', job, cap, now, hold, {remaining per rate limit}, {ms until one is free per rate limit}}
 --         (of the rate limits, then of the token limits)
 --      or {'rebuilding'} {'stale'} {'terms', now} {'rate', ms, index} {'tokens', ms, index} {'large', index}
---         {'slots', scope} {'queue', scope} {'credit', scope} {'claim'} (the Idempotency-Key is another call's by now)
+--         {'slots', scope} {'queue', scope, ms until it is worth asking again} {'credit', scope}
+--         {'claim'} (the Idempotency-Key is another call's by now)
 local now = now_ms()
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'rebuilding'} end
 local function window()
@@ -68,10 +70,23 @@ for i = 1, buckets do
   taken[i] = used
 end
 if record ~= '' and redis.call('HGET', record, 'tok') ~= claimed then return {'claim'} end
--- one organisation may fill half of the places: its flood leaves the others room
-local waiting, places = 'wr:ready:' .. ARGV[2], tonumber(ARGV[20])
-if number(redis.call('GET', 'wr:waiting')) >= places then return {'queue', 'all'} end
-if redis.call('LLEN', waiting) >= math.ceil(places / 2) then return {'queue', 'org'} end
+-- One organisation may fill half of the places: its flood leaves the others room. And nobody waits for longer than is
+-- promised: what would is refused now. A burst may wait for so long; a queue that has not been empty for as long would
+-- only make everybody wait, so it is kept short.
+local ring, counter = 'wr:ready', 'wr:waiting'
+if ARGV[at + 5] == '1' then ring, counter = 'wr:later', 'wr:deferred' end
+local waiting, places, longest = ring .. ':' .. ARGV[2], tonumber(ARGV[20]), tonumber(ARGV[at + 6])
+local queued, own = number(redis.call('GET', counter)), redis.call('LLEN', waiting)
+if queued > 0 or places == 0 then
+  local scope = queued >= places and 'all' or own >= math.ceil(places / 2) and 'org'
+  local wait, standing = expected_wait(now, ring, waiting, queued, own, longest)
+  if standing then longest = longest / 6 end
+  if scope or wait > longest then
+    -- where all are refused nobody else would call a worker whose message was lost
+    if redis.call('LLEN', KEYS[5]) == 0 then call_worker(KEYS[5], ARGV[27], ARGV[6] .. ARGV[7]) end
+    return {'queue', scope or 'wait', int(math.max(0, wait - longest))}
+  end
+end
 
 -- Returns a refusal, or nil and the granted cap. Runs again after lapsed jobs were swept away.
 local wanted, least, input, unit = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[14]), tonumber(ARGV[15])
@@ -147,7 +162,7 @@ if record ~= '' then
 end
 redis.call('SET', 'wr:b:' .. job, ARGV[23], 'EX', ARGV[24])
 redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[21])), job)
-if redis.call('RPUSH', waiting, job) == 1 then redis.call('RPUSH', 'wr:ready', ARGV[2]) end
-redis.call('INCR', 'wr:waiting')
+if redis.call('RPUSH', waiting, job) == 1 then redis.call('RPUSH', ring, ARGV[2]) end
+redis.call('INCR', counter)
 call_worker(KEYS[5], ARGV[27], job)
 return {'ok', job, cap, now, int(hold), remaining, resets}

@@ -148,3 +148,30 @@ local function call_worker(queue, message, job)
     redis.call('LPUSH', queue, (string.gsub(message, '{ID}', job)))
   end
 end
+
+-- When a job was placed: its id begins with that time.
+local function placed_ms(job)
+  return tonumber(string.sub(job, 1, 12), 16)
+end
+
+-- How long a job that joins a queue would wait, in milliseconds, and whether the queue has stood for longer than
+-- `longest`. The queue's oldest job is a proof: whoever comes now will hardly be sooner. Where workers take jobs as fast
+-- as they can (wr:pace, kept while jobs are left over), so is their pace: before it come as many jobs of each other
+-- organisation as of its own. The background's pace is what the others leave, so only its age counts.
+local function expected_wait(now, ring, list, queued, own, longest)
+  local wait = 0
+  local head = own > 0 and redis.call('LINDEX', list, 0)
+  if head then wait = now - placed_ms(head) end
+  if ring ~= 'wr:ready' then return wait, false end
+  local first = redis.call('LINDEX', ring, 0)
+  local oldest = first and redis.call('LINDEX', ring .. ':' .. first, 0)
+  if not oldest then return wait, false end
+  local pace = redis.call('HMGET', 'wr:pace', 'jobs', 'ms', 'at', 'since')
+  local jobs, at = number(pace[1]), number(pace[3])
+  -- since the last take, or since there is a queue at all
+  local ms = number(pace[2]) + math.max(0, math.min(now - at, now - placed_ms(oldest)))
+  local standing = placed_ms(oldest) <= at and now - number(pace[4]) > longest
+  if jobs == 0 or ms < 100 then return wait, standing end
+  local ahead = math.min(queued, (own + 1) * redis.call('LLEN', ring))
+  return math.max(wait, ahead * ms / jobs), standing
+end

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.credit import upkeep
+from gateway.credit import admission, upkeep
 from gateway.wire import keys
+from tests.gateway.credit.blocking import done
 from tests.gateway.credit.scene import EPOCH, Stage
 
 OTHER, OTHER_KEY = "org-2", "key-2"
@@ -82,3 +83,130 @@ def test_a_message_that_was_lost_with_its_worker_is_followed_by_another(stage: S
     third = stage.placed().job
     assert stage.messages() == 1
     assert stage.take(16) == [first, second, third]
+
+
+def test_jobs_of_others_do_not_wait_for_a_flood_that_is_called_again(stage: Stage) -> None:
+    flood = [stage.placed().job for _ in range(20)]
+    late = stage.placed(org=OTHER, key=OTHER_KEY).job
+    for job in flood:
+        done(admission.republish(stage.executor, job))
+    assert stage.messages() == 1, "a message that named a job would let it pass the others"
+    assert late in stage.take(2)
+
+
+class TestTheBackground:
+    def test_waits_while_others_wait_and_is_taken_where_none_does(self, stage: Stage) -> None:
+        behind = [stage.placed(background=True).job for _ in range(2)]
+        first = [stage.placed().job for _ in range(3)]
+        assert stage.take(4) == [*first, behind[0]]
+        assert stage.take(4) == [behind[1]]
+        assert stage.client.get(keys.DEFERRED) == stage.client.get(keys.WAITING) == b"0"
+
+    def test_is_every_eighth_however_many_others_wait(self, stage: Stage) -> None:
+        behind = [stage.placed(background=True).job for _ in range(3)]
+        for _ in range(40):
+            stage.placed()
+        taken = [job for places in (5, 5, 10, 4) for job in stage.take(places)]
+        assert [at for at, job in enumerate(taken) if job in behind] == [7, 15, 23]
+
+    def test_organisations_take_turns_there_too(self, stage: Stage) -> None:
+        flood = [stage.placed(background=True).job for _ in range(3)]
+        late = stage.placed(background=True, org=OTHER, key=OTHER_KEY).job
+        assert stage.take(4) == [flood[0], late, *flood[1:]]
+
+    def test_has_a_queue_of_its_own_which_takes_no_place_from_others(self, stage: Stage) -> None:
+        for _ in range(2):
+            stage.placed(background=True, queue_max=4)
+        assert stage.refused(background=True, queue_max=4).scope == "org"
+        stage.placed(queue_max=4)
+
+    def test_calls_a_worker_for_what_is_left_of_it(self, stage: Stage) -> None:
+        for _ in range(3):
+            stage.placed(background=True)
+        stage.client.delete(keys.CALL_QUEUE)
+        stage.take(2)
+        assert stage.messages() == 1
+
+
+class TestWhoeverWouldWaitTooLong:
+    def test_is_refused_where_its_oldest_job_has_waited_for_longer(self, stage: Stage) -> None:
+        first = stage.placed().job
+        since = now_ms(stage) - int(first[:12], 16)
+        refusal = stage.refused(longest_wait_ms=-1)  # any wait is too long
+        assert (refusal.reason, refusal.scope) == ("queue", "wait")
+        assert refusal.retry_ms > since
+        assert stage.reading().slots == 1, "nothing was taken"
+        stage.placed(longest_wait_ms=60_000)
+
+    def test_is_judged_by_the_pace_at_which_workers_take_jobs(self, stage: Stage) -> None:
+        aged(stage, 10, by_ms=4_000)
+        pace(stage, jobs=10, ms=10_000)  # one a second, and ten are ahead
+        assert stage.refused(longest_wait_ms=5_000).retry_ms >= 5_000
+        stage.placed(longest_wait_ms=60_000)
+
+    def test_is_not_the_organisation_that_has_nothing_waiting(self, stage: Stage) -> None:
+        aged(stage, 10, by_ms=4_000)
+        pace(stage, jobs=10, ms=10_000)
+        assert stage.refused(longest_wait_ms=5_000).scope == "wait"
+        stage.placed(longest_wait_ms=5_000, org=OTHER, key=OTHER_KEY)  # its turn is the second
+
+    def test_is_nobody_while_workers_keep_up(self, stage: Stage) -> None:
+        pace(stage, jobs=1, ms=50_000)
+        stage.placed(longest_wait_ms=0)  # nothing waits: what was slow once does not matter
+
+    def test_still_calls_a_worker_whose_message_was_lost(self, stage: Stage) -> None:
+        stage.placed()
+        stage.client.delete(keys.CALL_QUEUE, keys.CALLED)
+        stage.refused(longest_wait_ms=-1)
+        assert stage.messages() == 1
+        stage.refused(longest_wait_ms=-1)
+        assert stage.messages() == 1
+
+
+def test_a_queue_that_has_stood_for_long_is_kept_short(stage: Stage) -> None:
+    aged(stage, 3, by_ms=1_000)
+    pace(stage, jobs=300, ms=3_000)
+    stage.placed(longest_wait_ms=3_000)  # a burst may wait
+    now = now_ms(stage)
+    stage.client.hset(keys.PACE, mapping={"since": now - 60_000, "at": now})
+    assert stage.refused(longest_wait_ms=3_000).scope == "wait"
+    stage.placed(longest_wait_ms=3_000, org=OTHER, key=OTHER_KEY)
+
+
+def test_a_take_that_finds_only_newer_jobs_has_found_an_empty_queue_before_them(stage: Stage) -> None:
+    pace(stage, jobs=300, ms=3_000)
+    stage.client.hset(keys.PACE, mapping={"since": 1, "at": now_ms(stage) - 500})
+    job = stage.placed().job
+    stage.placed()
+    stage.take(1)
+    assert int(stage.client.hget(keys.PACE, "since") or 0) == int(job[:12], 16)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_pace_is_what_workers_took_while_more_was_left(stage: Stage) -> None:
+    for _ in range(10):
+        stage.placed()
+    stage.take(4)
+    stage.take(4)
+    assert float(stage.client.hget(keys.PACE, "jobs") or 0) == pytest.approx(8, rel=0.01)  # pyright: ignore[reportArgumentType]
+    stage.take(4)
+    assert float(stage.client.hget(keys.PACE, "jobs") or 0) == pytest.approx(8, rel=0.01), "the last left nothing"  # pyright: ignore[reportArgumentType]
+
+
+def now_ms(stage: Stage) -> int:
+    seconds, micros = stage.client.time()  # pyright: ignore[reportGeneralTypeIssues]
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def aged(stage: Stage, count: int, by_ms: int) -> None:
+    """So many jobs of the first organisation, as if they had been placed some time ago."""
+    for _ in range(count):
+        stage.placed()
+    jobs = [f"{int(job[:12], 16) - by_ms:012x}{job[12:]}" for job in stage.waiting()]
+    stage.client.delete(keys.ready(stage.org))
+    stage.client.rpush(keys.ready(stage.org), *jobs)
+
+
+def pace(stage: Stage, jobs: int, ms: int) -> None:
+    """Workers have just taken so many jobs in so many milliseconds."""
+    now = now_ms(stage)
+    stage.client.hset(keys.PACE, mapping={"jobs": jobs, "ms": ms, "at": now, "since": now - 1})

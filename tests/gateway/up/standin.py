@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -45,11 +46,14 @@ def serve(role: str) -> None:
     if (Path(os.environ["WONROUTER_STATE"]) / f"break-{role}").exists():
         sys.exit(f"{role} is broken")
     if role == "api":
+        probes = HTTPServer(("127.0.0.1", int(os.environ["WONROUTER_METRICS_PORT"])), Answer)
         server = HTTPServer(("127.0.0.1", 0), Answer, bind_and_activate=False)
         server.socket = socket.socket(fileno=int(sys.argv[3]))
     else:
         server = HTTPServer(("127.0.0.1", int(os.environ["WONROUTER_METRICS_PORT"])), Answer)
     note(f"started {role}")
+    if role == "api":
+        threading.Thread(target=probes.serve_forever, daemon=True).start()
     server.serve_forever()
 
 
