@@ -18,7 +18,7 @@ from api.guardrails.moderation import Moderation
 from api.seen import Seen
 from api.sources import SourceAway, WordsLoader
 from gateway.accounts.identity import Identity
-from gateway.errors import ForbiddenContent, InternalError, ServiceUnavailable
+from gateway.errors import ForbiddenContent, InternalError, InvalidRequest, ServiceUnavailable
 from gateway.guardrails.body import OFF_LOOP_BYTES, Checked, Refused, check_body
 from gateway.guardrails.personal import Policy
 from gateway.guardrails.words import WordList
@@ -53,7 +53,8 @@ class Guardrails:
         What was done is left in the request's ``notes``, for the organisation's audit.
 
         Raises ``ForbiddenContent`` (a word, a kind of personal data that the organisation blocks, or what its moderation
-        found) and ``ServiceUnavailable`` (the word list or a verdict cannot be had).
+        found), ``InvalidRequest`` (a value that cannot be read) and ``ServiceUnavailable`` (the word list or a verdict
+        cannot be had).
         """
         policy = Policy.of(identity.mask_kinds)
         words = await self.word_list(identity.org_id, identity.words_version)
@@ -122,4 +123,8 @@ class Guardrails:
 
 
 def _check(raw: bytes, policy: Policy, words: WordList | None) -> Checked:
-    return check_body(_decoder.decode(raw), policy, words)
+    try:
+        body = _decoder.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:  # deep inside, where nobody has had to read so far
+        raise InvalidRequest(f"The request body cannot be read: {wrong}") from wrong
+    return check_body(body, policy, words)
