@@ -66,10 +66,8 @@ class ForkedProcess(AppProcess):
 
     def spawn(self) -> None:
         """Forks; the child runs the command and ends with it."""
-        told = dict(self.environment)
-        if self.ready_port is None:
-            self.metrics_port = ports.free_port()
-            told["WONROUTER_METRICS_PORT"] = str(self.metrics_port)
+        self.metrics_port = ports.free_port()
+        told = {**self.environment, "WONROUTER_METRICS_PORT": str(self.metrics_port)}
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         parent = os.getpid()
         pid = os.fork()
