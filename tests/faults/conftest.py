@@ -16,15 +16,19 @@ import redis
 
 from tests.faults.books import Books
 from tests.faults.load import Outcome
+from tests.faults.run import WarmInstallation
 from tests.operating import Installation, installed, until
 from tests.provider.server import Provider, running_provider
 
 _numbers = itertools.count(1)
 _MODELS = {"openai/gpt-4o": "gpt-4o"}
 _MICRO = 1_000_000
-_IMPATIENT = {"WONROUTER_PLACED_LEASE_S": "15", "WONROUTER_DRAIN_LEAD_S": "2"}
-"""A job whose message and front end died together is voided after this: a minute is too long for a test. And a balancer
-on a busy machine needs longer to see that a process is about to go."""
+_IMPATIENT = {
+    "WONROUTER_PLACED_LEASE_S": "15",  # a job whose message and front end died together is voided after this
+    "WONROUTER_IDENTITY_CACHE_S": "0.5",  # an outage of PostgreSQL is then one within half a second
+    "WONROUTER_CLIENT_BUFFER_BYTES": "262144",  # megabytes for each client that does not read are slow to fill
+}
+"""What takes a minute in production is too long for a test."""
 _PATIENT = {"WONROUTER_IDLE_TIMEOUT_S": "120", "WONROUTER_FIRST_TOKEN_TIMEOUT_S": "60"}
 """A thousand streams are held at a gate until all are open; a busy machine may need longer for that than a model may
 be silent."""
@@ -99,7 +103,7 @@ class Scene:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Two api processes, two workers."""
     state = tmp_path_factory.mktemp("pair") / "state"
-    with installed(state, "--api", "2", "--workers", "2", env=_IMPATIENT) as installation:
+    with installed(state, "--api", "2", "--workers", "2", env=_IMPATIENT, kind=WarmInstallation) as installation:
         yield installation
 
 
