@@ -1,0 +1,36 @@
+"""Which of our processes holds the other end of a provider's call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults.conftest import Scene
+from tests.operating import until
+from tests.provider.log import Call
+
+
+def worker_of(scene: Scene, call: Call) -> int:
+    """The worker process that holds the other end of this call's connection."""
+
+    def find() -> int | None:
+        sockets = {f"socket:[{inode}]" for inode in _socket_inodes(call.peer_port)}
+        for pid in scene.installation.pids("worker"):
+            if any(_points_to(link, sockets) for link in Path(f"/proc/{pid}/fd").iterdir()):
+                return pid
+        return None
+
+    return until(find, f"the worker that holds port {call.peer_port}")
+
+
+def _socket_inodes(port: int) -> list[str]:
+    """Of every socket on that local port: others may have it too, towards other addresses or closed a moment ago."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    fields = [line.split() for line in lines]
+    return [field[9] for field in fields if field[1].endswith(f":{port:04X}") and field[9] != "0"]
+
+
+def _points_to(link: Path, targets: set[str]) -> bool:
+    try:
+        return str(link.readlink()) in targets
+    except OSError:
+        return False
