@@ -21,9 +21,11 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 MOST_CHOICES = 128
 """``n``: as OpenAI limits it. Every choice is held for."""
 
-FLEX_FIELD, FLEX = "service_tier", "flex"
+TIER_FIELD, FLEX = "service_tier", "flex"
 """A call in the background. Which of our calls goes first is for us to say: it does not travel on, because a provider's
 own slow lane has other prices and refuses more often."""
+PRIORITY = "priority"
+"""A provider's fast lane costs more than the price that our table promises: nobody can buy it here yet."""
 
 MOST_BYTES_PER_TOKEN = 8
 """No tokenizer makes tokens of more UTF-8 bytes than this on average, of any text that people send: an input that does
@@ -149,7 +151,9 @@ def check_for(body: ChatBody, model: Model) -> list[str]:
             raise InvalidRequest(
                 f"'{name}' must be between 1 and {model.max_output_tokens} for {model.id}.", param=name
             )
-    removed = [FLEX_FIELD] if body.service_tier == FLEX else list[str]()
+    removed = [TIER_FIELD] if body.service_tier in (FLEX, PRIORITY) else list[str]()
+    if body.service_tier == PRIORITY:
+        log.warning("parameter_removed", parameter=TIER_FIELD, model=model.id)
     for name, fits, rule in _EXTENSIONS:
         value = getattr(body, name)
         if value is None:

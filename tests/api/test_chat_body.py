@@ -94,6 +94,11 @@ def test_an_extension_that_a_model_has_must_be_in_its_range(value: Any) -> None:
         chat.check_for(parsed(top_k=value), CLAUDE)
 
 
+def test_a_tier_that_has_no_price_here_does_not_travel() -> None:
+    assert chat.check_for(parsed(service_tier="priority"), GPT) == ["service_tier"]
+    assert chat.check_for(parsed(service_tier="default"), GPT) == []
+
+
 def test_a_wrong_effort_or_verbosity_is_removed_and_the_request_goes_on() -> None:
     assert chat.check_for(parsed(verbosity="low", reasoning_effort="minimal"), GPT5) == []
     assert chat.check_for(parsed(verbosity="loud", reasoning_effort=["high"]), GPT5) == [
