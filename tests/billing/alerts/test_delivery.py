@@ -116,7 +116,7 @@ def test_after_its_last_try_a_message_has_failed_and_rests(books: Books) -> None
     found = only(books)
     assert (found.state, len(found.attempts)) == ("failed", 9)
     assert {t.status for t in found.attempts} == {None}
-    assert (found.attempts[0].error or "").startswith("Connect")
+    assert "Connect" in (found.attempts[0].error or "")
     hours_later(books)
     assert deliver(books) == 0
 

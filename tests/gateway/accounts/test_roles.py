@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
@@ -104,5 +104,5 @@ async def test_admission_refuses_a_revoked_key_although_the_identity_is_still_ca
     assert await admission.place(line, call) == Refused("stale")
     with changing(engine, redis, OPERATOR) as change:
         organisations.update(change, org.id, {"state": "suspended"})
-    assert await admission.place(line, dataclasses.replace(call, key_version=2)) == Refused("stale")
+    assert await admission.place(line, msgspec.structs.replace(call, key_version=2)) == Refused("stale")
     await line.aclose()
