@@ -80,7 +80,7 @@ def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene
     )
     titles = _files_with(folders, TITLE)
     assert titles and every_table_text(database_url, TITLE), "what may be stored is found: the search works"
-    secret_part = scene.key.rpartition("_")[2]
+    secret_part = scene.key.partition("_")[2]
     planted = [("prompt", marker), ("customer key", secret_part), ("provider key", UPSTREAM_KEY)]
     planted += [("registration number", number), ("end user, metadata, name of a tool, address", name)]
     assert every_table_text(database_url, word), "the list of words is kept; what holds one is not"
