@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -72,7 +73,7 @@ def deployment_routes(desk: Desk) -> list[HTTPRouteHandler]:
         person = visit.person.person
         await desk.change(person, lambda change: operating.set_weight(change, deployment, weight))
         words = fields.get("q", "")
-        return cast("Response[Any]", go(f"{PLACE}?q={words}" if words.isalnum() else PLACE))
+        return cast("Response[Any]", go(f"{PLACE}?{urlencode({'q': words})}" if words else PLACE))
 
     return [deployments_page, set_weight]
 
