@@ -39,7 +39,7 @@ class Costs(msgspec.Struct, frozen=True):
     stream: dict[str, float]
     settled_per_s: float = 5_000.0
     """Usage events that one billing process books a second."""
-    row_bytes: float = 1_600.0
+    row_bytes: float = 1_362.0
     """A usage row with its entries and indexes, on disk."""
     stream_s: float = 5.0
     """How long a stream is open."""
@@ -52,8 +52,8 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 MEASURED = Costs(
-    json={"api": 0.45, "worker": 0.85, "billing": 0.20, "redis": 0.25, "postgres": 0.10},
-    stream={"api": 4.5, "worker": 6.5, "billing": 0.20, "redis": 1.0, "postgres": 0.10},
+    json={"api": 0.40, "worker": 0.61, "billing": 0.13, "redis": 0.26, "postgres": 0.09},
+    stream={"api": 2.10, "worker": 4.65, "billing": 0.70, "redis": 0.55, "postgres": 0.35},
 )
 
 

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 import gateway.redis
 from billing.lock import SettlerLock
 from billing.settlement import settle
@@ -80,6 +82,12 @@ def cpu_of(pids: list[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
+def _size(owner: Engine) -> int:
+    """Bytes of the database on disk, indexes and all."""
+    with owner.connect() as connection:
+        return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+
+
 def main(events: int) -> dict[str, Any]:
     """Fills the stream, drains it, and says how fast."""
     with servers() as (postgres, valkey):
@@ -95,6 +103,7 @@ def main(events: int) -> dict[str, Any]:
         fill(redis, callers, events)
         lock = SettlerLock(connect.engine(postgres.url("wonrouter_billing", "b"), statement_timeout_ms=None))
         backend = 0
+        size = _size(owner)
         began, mine = time.perf_counter(), time.process_time()
         left = events
         while left:
@@ -107,6 +116,7 @@ def main(events: int) -> dict[str, Any]:
         lock.close()
         with owner.connect() as connection:
             rows = connection.exec_driver_sql("SELECT count(*) FROM usage").scalar_one()
+        grown = _size(owner) - size
         owner.dispose()
         return {
             "events": events,
@@ -115,6 +125,7 @@ def main(events: int) -> dict[str, Any]:
             "events_per_second": round(events / seconds),
             "cpu_us_per_event_process": round(mine / events * 1e6),
             "cpu_us_per_event_postgres": round(theirs / events * 1e6),
+            "disk_bytes_per_event": round(grown / events),
         }
 
 
