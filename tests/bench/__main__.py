@@ -16,6 +16,7 @@ import msgspec
 from tests.bench.measure import Bench, Figures, LoadClient
 from tests.bench.report import problems, table
 from tests.bench.scenarios import closed_loop, half_capacity
+from tests.bench.yardstick import Yardstick
 from tests.operating import installed
 
 _CREDIT_WON = 1_000_000_000
@@ -48,7 +49,9 @@ def bench(api: int = 1, workers: int = 1, pin: bool = True) -> Iterator[Bench]:
         key = gateway.key(organisation, rpm=_NO_LIMIT, concurrency=_NO_LIMIT)
         client = LoadClient(theirs)
         stack.callback(client.close)
-        yield Bench(gateway, key, provider_url, client)
+        yardstick = Yardstick(",".join(map(str, sorted(ours or ()))))
+        stack.callback(yardstick.close)
+        yield Bench(gateway, key, provider_url, client, yardstick)
 
 
 def _cpus(pin: bool) -> tuple[set[int] | None, str]:

@@ -20,6 +20,7 @@ import redis
 from tests.bench.client import Result, Slice
 from tests.bench.processes import cpu_ms, rss_kb
 from tests.bench.settlement import fill
+from tests.bench.yardstick import Yardstick, slowness
 from tests.operating import UPSTREAM_KEY, Installation, until
 
 ROLES = ("api", "worker", "billing", "redis", "postgres")
@@ -64,6 +65,8 @@ class Figures(msgspec.Struct):
     cpu_ms: dict[str, float]
     """Per request, by role, settlement included."""
     cpu_ms_total: float
+    slowness: float
+    """CPU time of the same work, times that of an undisturbed machine, while it ran (``tests.bench.yardstick``)."""
     rss_kb: dict[str, int]
 
 
@@ -106,7 +109,10 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 class Bench:
     """A gateway, a mock and a client, ready to be measured."""
 
-    def __init__(self, gateway: Installation, key: str, provider_url: str, client: LoadClient) -> None:
+    def __init__(
+        self, gateway: Installation, key: str, provider_url: str, client: LoadClient, yardstick: Yardstick
+    ) -> None:
+        self._yardstick = yardstick
         self._gateway = gateway
         self._key = key
         self._provider_url = provider_url
@@ -119,16 +125,18 @@ class Bench:
         self._client.run(self._slice(scenario, direct=True, share=0.1))
         self._client.run(self._slice(scenario, direct=False, share=0.2))
         self._settled()
-        direct, through = Result(), Result()
+        direct, through, pieces = Result(), Result(), list[float]()
         spent: dict[str, float] = dict.fromkeys(ROLES, 0.0)
         for _ in range(rounds):
             _add(direct, self._client.run(self._slice(scenario, direct=True, share=0.33)))
             before = self._cpu()
+            self._yardstick.read()
             _add(through, self._client.run(self._slice(scenario, direct=False)))
+            pieces += self._yardstick.read()
             self._settled()
             after = self._cpu()
             spent = {role: spent[role] + after[role] - before[role] for role in ROLES}
-        return _figures(scenario, direct, through, spent, self.memory())
+        return _figures(scenario, direct, through, spent, self.memory(), slowness(pieces))
 
     def idle_cpu_ms_per_s(self, seconds: float = 3.0) -> dict[str, float]:
         """What each role spends with nothing to do."""
@@ -254,7 +262,7 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def _figures(
-    scenario: Scenario, direct: Result, through: Result, spent: dict[str, float], memory: dict[str, int]
+    scenario: Scenario, direct: Result, through: Result, spent: dict[str, float], memory: dict[str, int], slow: float
 ) -> Figures:
     answered = max(1, through.requests)
 
@@ -276,5 +284,6 @@ def _figures(
         first_added_p99_ms=added(lambda r: r.first_ms, 0.99),
         cpu_ms={role: round(ms / answered, 3) for role, ms in spent.items()},
         cpu_ms_total=round(sum(spent.values()) / answered, 3),
+        slowness=round(slow, 3),
         rss_kb=memory,
     )

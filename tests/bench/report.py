@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from tests.bench.measure import ROLES, Figures
 
 _COLUMNS = ("scenario", "at once", "req/s", "direct/s", "p50", "p99", "+p50", "+p99", "+first p50", "+first p99")
-_COSTS = ("chunks/s", "CPU ms/req", *ROLES)
+_COSTS = ("chunks/s", "CPU ms/req", *ROLES, "slow", "undisturbed")
 
 
 def table(measured: Iterable[Figures]) -> str:
@@ -38,6 +38,8 @@ def _row(figures: Figures) -> list[str]:
         f"{figures.chunks_per_s:.0f}" if scenario.stream else "",
         f"{figures.cpu_ms_total:.2f}",
         *(f"{figures.cpu_ms[role]:.2f}" for role in ROLES),
+        f"{figures.slowness:.2f}x",
+        f"{figures.cpu_ms_total / figures.slowness:.2f}",
     ]
 
 
