@@ -129,20 +129,26 @@ class Run:
         """Waits for a task, killing on the way as long as kills are left. Returns how many are."""
         while True:
             self.start()
-            deadline = time.monotonic() + (self.random.uniform(0.005, 0.12) if kills else 60)
-            while time.monotonic() < deadline:
-                with self.engine.connect() as connection:
-                    found = tasks.show(connection, wanted.id)
-                if found.finished:
-                    self.kill()
-                    assert found.state == "done" or "tried" in (found.error or ""), found.error
-                    if found.state == "done":
-                        return kills
-                    wanted = self.ask(found.asked_by, found.kind)  # its process died too often: a person asks again
-                time.sleep(0.002)
+            found = self._watched(wanted, self.random.uniform(0.005, 0.12) if kills else 60)
             self.kill()
+            if found.state == "done":
+                return kills
+            if found.finished:  # its process died too often: a person asks again
+                assert "tried" in (found.error or ""), found.error
+                wanted = self.ask(found.asked_by, found.kind)
+                continue
             assert kills, f"{wanted.kind} never ended"
             kills -= 1
+
+    def _watched(self, wanted: tasks.Task, seconds: float) -> tasks.Task:
+        """The task as it stands once it has finished, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self.engine.connect() as connection:
+                found = tasks.show(connection, wanted.id)
+            if found.finished or time.monotonic() >= deadline:
+                return found
+            time.sleep(0.002)
 
     def settle(self, kills: int) -> None:
         """Feeds and kills; at the end the stream is settled."""
