@@ -33,6 +33,8 @@ END_RETRY_S = 0.25
 """Between attempts to write a job's end while Redis is away: the usage event must not be lost."""
 END_PATIENCE_S = 600.0
 """After this the end is given up with an alarm: the hold has long expired with its checkpoint."""
+DISOWNED = Ended("cancelled", None, error="admission_unheard", free=True)
+"""The client was told that its call failed, or does not know of it: whatever was used is not charged."""
 
 
 async def complete(room: Room, job_id: str) -> None:
@@ -145,7 +147,7 @@ def _stopped(call: Call) -> Ended:
     if call.stop_reason == "shutdown":
         return Ended("failed", faults.shutting_down(charged), error="worker_stopped")
     if call.stop_reason == "disowned":
-        return Ended("cancelled", None, error="admission_unheard", free=True)
+        return DISOWNED
     if call.stop_reason == "nobody":
         metrics.NOBODY.inc()
     return Ended("cancelled", None, error="nobody_listened" if call.stop_reason == "nobody" else None)
@@ -182,14 +184,17 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
         kept=kept,
         kept_ttl_s=room.settings.kept_ttl_s,
     )
-    await _write_end(room, end)
+    if await _write_end(room, end) == "disowned":
+        await _finish(room, call, DISOWNED)
+        return
     if call.span is not None:
         _end_span(call, ended, tokens)
     metrics.JOBS.labels(ended.outcome).inc()
     metrics.JOB_SECONDS.labels(call.job.surface, ended.outcome).observe(call.since_admission_ms() / 1000)
 
 
-async def _write_end(room: Room, end: running.Ending) -> None:
+async def _write_end(room: Room, end: running.Ending) -> str:
+    """Until Redis has it. Returns the script's verdict; ``lost`` where the end was given up."""
     loop = asyncio.get_running_loop()
     until = loop.time() + END_PATIENCE_S
     while True:
@@ -198,14 +203,14 @@ async def _write_end(room: Room, end: running.Ending) -> None:
         except (RedisError, OSError) as error:
             if loop.time() > until:
                 log.critical("usage_event_lost", job=end.job, micro=end.micro, error=str(error))
-                return
+                return "lost"
             await asyncio.sleep(END_RETRY_S)
             continue
         if verdict == "stale":
             log.warning("end_was_stale", job=end.job, epoch=end.epoch)
         elif end.frame:
             room.publisher.heard(end.reply, listeners)
-        return
+        return verdict
 
 
 def _not_claimed(room: Room, claimed: running.NotClaimed) -> None:

@@ -131,10 +131,11 @@ class Ending(msgspec.Struct, frozen=True):
     kept_ttl_s: int
 
 
-async def finish(redis: AsyncExecutor, end: Ending) -> tuple[Literal["ok", "stale", "nohold"], int]:
+async def finish(redis: AsyncExecutor, end: Ending) -> tuple[Literal["ok", "stale", "nohold", "disowned"], int]:
     """Appends the usage event, ends the hold, frees the slot and publishes the last frame, in one step.
 
     Returns the verdict and how many listened. ``stale``: another attempt holds the job, nothing was written.
+    ``disowned``: the job is not to be charged, nothing was written; it ends with an end that charges nothing.
     """
     answer: list[Any] = await scripts.FINISH.run(
         redis,

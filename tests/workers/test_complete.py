@@ -166,6 +166,17 @@ async def test_what_a_disowned_call_delivered_is_not_charged(line: Line, provide
     assert (event.outcome, event.error, event.micro, event.won) == ("cancelled", "admission_unheard", 0, "0")
 
 
+async def test_a_call_that_was_disowned_while_its_worker_was_deaf_is_not_charged(line: Line, start: Start) -> None:
+    worker = await start(heartbeat_s=60)
+    job = await line.place(chat("가나다라 [[mock tokens=20 delay=5ms]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "aae " in line.of(job).text)
+    await line.redis.execute_command("HSET", keys.JOB_PREFIX + job, "cx", "free")  # its message was lost
+    await run
+    event = the_event(line)
+    assert (event.outcome, event.error, event.micro, event.won) == ("cancelled", "admission_unheard", 0, "0")
+
+
 async def test_a_cancel_before_the_first_token_costs_nothing(line: Line, provider: Provider, start: Start) -> None:
     worker = await start()
     provider.gate.close()

@@ -236,6 +236,17 @@ def test_a_disowned_job_is_never_charged(stage: Stage, alive: bool) -> None:
     assert (stage.reading().balance_micro, stage.reading().held_micro) == (10_000, 0)
 
 
+def test_a_worker_that_has_not_heard_that_its_job_is_disowned_cannot_charge_it(stage: Stage) -> None:
+    job = stage.placed().job
+    epoch = stage.claimed(job).epoch
+    assert stage.cancel(job, free=True) == "asked"
+    assert stage.finish(job, epoch, 500) == "disowned"
+    assert stage.events() == []
+    assert stage.finish(job, epoch, 0) == "ok"
+    assert [(e["out"], e["micro"], e["hold"]) for e in stage.events()] == [("posted", "0", "1")]
+    assert (stage.reading().balance_micro, stage.reading().held_micro) == (10_000, 0)
+
+
 def test_jobs_are_known_until_their_answers_are_forgotten(stage: Stage) -> None:
     jobs = [stage.placed().job for _ in range(3)]
     stage.claimed(jobs[0])
