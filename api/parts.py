@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from api import guardrail_log
+from api import guardrail_log, metrics
 from api.admission import Admission
 from api.auth import Identities, NoCredential
 from api.catalogue_cache import CatalogueCache
@@ -22,13 +22,13 @@ from api.last_used import LastUsed, Write
 from api.model_health import ModelHealth
 from api.pressure import Pressure, measured
 from api.relay import Relay
-from api.replies import Subscription
 from api.session_calls import SessionCalls
 from api.sources import EpochLoader, IdentityLoader, ReceiptLoader, SnapshotLoader, WordsLoader
 from gateway.accounts.identity import Identity
 from gateway.errors import ServiceUnavailable
 from gateway.redis import RedisLine
 from gateway.settings import Settings
+from gateway.subscription import Subscription
 from gateway.wire import keys
 from gateway.wire.news import decode_news
 
@@ -89,7 +89,10 @@ class Parts:
         )
         self.idempotency = Idempotency(settings, self.redis)
         self.subscription = Subscription(
-            settings.redis_url, channel, self.relay.on_frames, self._on_news, self._on_again
+            settings.redis_url,
+            {channel: self.relay.on_frames, keys.NEWS: self._on_news},
+            self._on_up,
+            metrics.SUBSCRIPTION_LOST.inc,
         )
         self.draining = False
 
@@ -152,7 +155,9 @@ class Parts:
         self.identities.on_news(news)
         self.catalogue.on_news(news)
 
-    def _on_again(self) -> None:
+    def _on_up(self, again: bool) -> None:
+        if not again:
+            return
         self.identities.expire_all()  # news were missed
         self.catalogue.want()
         self.relay.on_again()

@@ -160,6 +160,7 @@ class RedisLine:
         self._heard = 0.0
         self._doubtful = False
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def execute_command(self, *args: Any) -> Any:
         """The command's reply. Raises ``redis.RedisError`` (its own error reply, or Redis is out of reach)."""
@@ -169,6 +170,9 @@ class RedisLine:
         """Puts the command in line at once, so that commands keep the order of their calls, and returns its reply."""
         loop = asyncio.get_running_loop()
         command = _Command(args[0], packed(*args), loop.create_future())
+        if self._closed:
+            command.fail(exceptions.ConnectionError("closed"))
+            return command.reply
         self._next.append(command)
         if self._wire is None:
             if self._connecting is None:
@@ -247,7 +251,8 @@ class RedisLine:
             command.fail(why)
 
     async def aclose(self) -> None:
-        """Waits for what is under way and closes the connection."""
+        """Waits for what is under way and closes the connection. Commands that come later fail."""
+        self._closed = True
         if self._connecting is not None:
             await self._connecting
         if under_way := [command.reply for command in (*self._waiting, *self._next)]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import structlog
 from redis.exceptions import RedisError
 
@@ -20,12 +21,13 @@ from gateway.http import UpstreamTransport
 from gateway.redis import RedisLine
 from gateway.seal import Sealer
 from gateway.settings import Settings
-from gateway.wire.frame import Control
-from gateway.wire.news import News
+from gateway.subscription import Subscription
+from gateway.wire import keys
+from gateway.wire.frame import decode_control
+from gateway.wire.news import decode_news
 from workers import metrics
 from workers.call import Call
 from workers.complete import carry_out, complete, take
-from workers.control import ControlChannel
 from workers.leases import Leases, stop_channel
 from workers.publisher import Publisher
 from workers.reloading import DeploymentSet
@@ -94,19 +96,28 @@ class CallWorker:
             sealer=Sealer(settings.secret_bytes, "job"),
             kept_sealer=Sealer(settings.secret_bytes, "kept"),
         )
-        self.control = ControlChannel(settings.redis_url, self.id, on_control=self._on_control, on_news=self._on_news)
+        self.control = Subscription(
+            settings.redis_url,
+            {keys.control(self.id): self._on_control, keys.NEWS: self._on_news},
+            lambda _again: deployments.refresh(),  # what was said while nobody listened
+        )
+        self.places: Places | None = None
+        """For the calls of jobs that this worker hears of on its own channel; without them it is called through Celery."""
         self._services: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._taking: set[asyncio.Task[None]] = set()
+        self._draining = False
         self._waiting = False
 
     @property
     def ready(self) -> bool:
         """It hears its control channel and knows its deployments."""
-        return self.control.subscribed.is_set() and self.room.deployments.loaded.is_set()
+        return self.control.ready and self.room.deployments.loaded.is_set()
 
     async def start(self) -> None:
         """Starts renewing, listening and reloading; does not wait for Redis or PostgreSQL."""
-        for service in (self.room.leases.run(), self.control.run(), self.room.deployments.run(), self.room.turns.run()):
+        self.control.begin()
+        for service in (self.room.leases.run(), self.room.deployments.run(), self.room.turns.run()):
             self._services.append(asyncio.create_task(service))
 
     async def run(self, job: str) -> None:
@@ -129,7 +140,14 @@ class CallWorker:
         finally:
             self._waiting = False
         more = places.reserve(MOST_TAKEN - 1) if calm else 0
-        claims = await take(self.room, 1 + more)
+        task = asyncio.current_task()
+        assert task is not None
+        self._taking.add(task)  # a drain waits for what is taken just now
+        try:
+            listening = self.places is not None and not self._draining
+            claims = await take(self.room, 1 + more, listening=listening)
+        finally:
+            self._taking.discard(task)
         left = max(1, len(claims))
         places.release(1 + more - left)
 
@@ -152,20 +170,50 @@ class CallWorker:
         late, and waiting jobs keep their order and their front ends' patience. False: it took too long; one is taken.
         """
         until = time.monotonic() + LONGEST_PAUSE_S
-        while len(self._running) >= FEW_CALLS:
-            began = time.monotonic()
-            await asyncio.sleep(0)
-            if time.monotonic() - began < self._settings.worker_tick_s:
-                return True
-            if began > until:
+        while not await self._quick():
+            if time.monotonic() > until:
                 return False
             await asyncio.sleep(PAUSE_S)
         return True
 
+    async def _quick(self) -> bool:
+        """Whether a tick of the loop is short, as far as the open calls are to blame."""
+        if len(self._running) < FEW_CALLS:
+            return True
+        began = time.monotonic()
+        await asyncio.sleep(0)
+        return time.monotonic() - began < self._settings.worker_tick_s
+
+    def _called(self) -> None:
+        """Jobs wait, and this worker is awake."""
+        task = asyncio.get_running_loop().create_task(self._answer_call())
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    async def _answer_call(self) -> None:
+        """Takes jobs, or lets another worker know where there is no place for them, or no time."""
+        places = self.places
+        if places is not None and not self._draining and await self._quick() and places.reserve(1):
+            try:
+                await self.take(places)
+            finally:
+                places.release(1)
+        else:
+            await self._pass_on()
+
+    async def _pass_on(self) -> None:
+        try:
+            await running.pass_on(self.room.redis, self.id)
+        except (RedisError, OSError) as error:
+            log.warning("call_not_passed_on", error=str(error))  # the jobs' front ends call again
+
     async def drain(self, seconds: float) -> None:
         """Waits for open calls that long. What is left then is handed to other workers, or stopped and settled."""
-        if self._running:
-            await asyncio.wait(set(self._running), timeout=seconds)
+        self._draining = True
+        await self._pass_on()
+        until = time.monotonic() + seconds
+        while (left := self._running | self._taking) and time.monotonic() < until:
+            await asyncio.wait(left, timeout=until - time.monotonic())
         for call in self.room.leases.calls():
             if call.delivered == 0:
                 await self._hand_over(call)
@@ -195,20 +243,31 @@ class CallWorker:
                 await service
         for task in list(self.room.background):
             task.cancel()
+        await self.control.aclose()
         await self.room.http.aclose()
         await self.room.pictures.aclose()
         with contextlib.suppress(RedisError, OSError):
             await self.room.redis.aclose()
 
-    def _on_control(self, control: Control) -> None:
-        if control.verb == "resend":
-            self.publisher.resend(control.job, control.seq, control.reply)
+    def _on_control(self, payload: bytes) -> None:
+        try:
+            control = decode_control(payload)
+        except msgspec.DecodeError as error:
+            log.warning("control_message_unreadable", error=str(error))
             return
-        call = self.room.leases.find(control.job)
-        if call is not None:
+        if control.verb == "take":
+            self._called()
+        elif control.verb == "resend":
+            self.publisher.resend(control.job, control.seq, control.reply)
+        elif (call := self.room.leases.find(control.job)) is not None:
             call.stop("disowned" if control.free else "cancelled")
 
-    def _on_news(self, news: News) -> None:
+    def _on_news(self, payload: bytes) -> None:
+        try:
+            news = decode_news(payload)
+        except msgspec.DecodeError as error:
+            log.warning("news_undecodable", error=str(error))
+            return
         if news.kind == "shut":
             self.room.turns.shut(news.id)
         if news.kind == "deployments":

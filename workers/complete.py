@@ -47,10 +47,13 @@ async def complete(room: Room, job_id: str) -> None:
         _not_claimed(room, claimed)
 
 
-async def take(room: Room, places: int) -> list[running.Claim]:
-    """Claims up to ``places`` of the jobs that wait. Raises nothing; none where Redis stays away."""
+async def take(room: Room, places: int, *, listening: bool) -> list[running.Claim]:
+    """Claims up to ``places`` of the jobs that wait. Raises nothing; none where Redis stays away.
+
+    ``listening``: this worker may be called on its own channel for the next ones.
+    """
     lease_ms = int(room.settings.lease_s * 1000)
-    taken = await _patiently(lambda: running.take(room.redis, room.worker, lease_ms, places))
+    taken = await _patiently(lambda: running.take(room.redis, room.worker, lease_ms, places, listening=listening))
     claims: list[running.Claim] = []
     for claimed in taken or []:
         if isinstance(claimed, running.Claim):

@@ -20,8 +20,9 @@ log = structlog.get_logger("workers.leases")
 MOST_AT_ONCE = 256
 """Jobs in one renewal: more would hold Redis and our own loop for tens of milliseconds, so they are spread over the
 heartbeat."""
-SAVE_S = 1.0
-"""How long a further attempt waits for Redis: longer than an answer ever takes, shorter than a client notices."""
+SAVE_S, SAVE_AGAIN_S = 20.0, 0.25
+"""How long a further attempt waits for Redis, trying again at intervals. While Redis is away no client hears a word, and
+after this long the job's lease and grace have lapsed."""
 
 
 class Leases:
@@ -69,14 +70,20 @@ class Leases:
 
     async def save(self, call: Call) -> None:
         """Saves the job's attempts and waits for that, so that no further call is made for a job that was lost meanwhile
-        (this process stood still), or stands in no book. Where Redis does not answer, the job goes on without."""
+        (this process stood still), or stands in no book. Where Redis stays away, the job goes on without."""
         call.attempts_changed()
-        saving = asyncio.get_running_loop().create_task(self._renew([call]))
+        saving = asyncio.get_running_loop().create_task(self._save(call))
         self._saving.add(saving)
         saving.add_done_callback(self._saving.discard)
         await asyncio.wait([saving], timeout=SAVE_S)
         if call.stop_reason == "lost":
             raise asyncio.CancelledError  # the call's own task is being cancelled
+
+    async def _save(self, call: Call) -> None:
+        while True:
+            if await self._renew([call]) or self._open.get(call.id) is not call:
+                return
+            await asyncio.sleep(SAVE_AGAIN_S)
 
     def _save_noted(self) -> None:
         noted, self._noted = self._noted, {}
@@ -110,14 +117,15 @@ class Leases:
             self._publisher.alive(call.reply, call.id, call.epoch, call.seq - 1)
         await self._renew(live)
 
-    async def _renew(self, calls: Sequence[Call]) -> None:
+    async def _renew(self, calls: Sequence[Call]) -> bool:
+        """Whether Redis answered."""
         try:
             verdicts = await running.renew(self._redis, [call.heartbeat() for call in calls], self._lease_ms)
         except (RedisError, OSError) as error:
             log.warning("leases_not_renewed", jobs=len(calls), error=str(error))
             for call in calls:
                 call.heartbeat_lost()
-            return
+            return False
         for call, verdict in zip(calls, verdicts, strict=True):
             if verdict == running.LOST and not call.ending:
                 metrics.LOST_LEASES.inc()
@@ -127,6 +135,7 @@ class Leases:
                 call.stop("cancelled")
             elif verdict == running.DISOWNED:
                 call.stop("disowned")
+        return True
 
 
 def stop_channel(leases: Leases) -> Callable[[str], None]:

@@ -33,6 +33,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
 
     @asynccontextmanager
     async def lifespan() -> AsyncGenerator[None]:
+        calls.places = AsyncPool.serving()
         await calls.start()
         garbage.settle()
         try:
@@ -65,7 +66,7 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
             name
             for name, there in (
                 ("queue", broker),
-                ("control channel", calls.control.subscribed.is_set()),
+                ("control channel", calls.control.ready),
                 ("deployments", calls.room.deployments.loaded.is_set()),
             )
             if not there

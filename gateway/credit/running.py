@@ -58,18 +58,26 @@ async def claim(redis: AsyncExecutor, job: str, worker: str, lease_ms: int) -> C
     return answer
 
 
-async def take(redis: AsyncExecutor, worker: str, lease_ms: int, places: int) -> list[Claim | NotClaimed]:
+async def take(
+    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, *, listening: bool = False
+) -> list[Claim | NotClaimed]:
     """Takes up to ``places`` of the waiting jobs, each organisation in turn; calls another worker if more are left.
 
+    ``listening``: the worker hears ``Control("take")`` on its channel, and may be called by it for the next second.
     What is not claimed among them was ended here: claimed too often (``spent``).
     """
-    return await _claim(redis, worker, lease_ms, places, [])
+    return await _claim(redis, worker, lease_ms, places, [], listening)
+
+
+async def pass_on(redis: AsyncExecutor, worker: str) -> None:
+    """Calls another worker where jobs wait; this one is not called again until it takes jobs."""
+    await scripts.PASS_ON.run(redis, [], [worker, keys.CALL_QUEUE, CALL_MESSAGE])
 
 
 async def _claim(
-    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, named: list[str]
+    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, named: list[str], listening: bool = False
 ) -> list[Claim | NotClaimed]:
-    args = [worker, lease_ms, MOST_EPOCHS, places, keys.CALL_QUEUE, CALL_MESSAGE, *named]
+    args = [worker, lease_ms, MOST_EPOCHS, places, keys.CALL_QUEUE, CALL_MESSAGE, int(listening), *named]
     return [_claimed(answer) for answer in await scripts.CLAIM.run(redis, [], args)]
 
 

@@ -53,14 +53,15 @@ class Final(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Control(msgspec.Struct, frozen=True, array_like=True):
-    """What an api process asks of a worker on ``wr:ctl:{worker}``.
+    """What a worker is asked on ``wr:ctl:{worker}``.
 
     ``cancel``: stop the job, settle what was used; ``free``: charge nothing, its client was told that it does not exist.
     ``resend``: publish again, on ``reply``, the frames of ``job`` from
     number ``seq`` on.
+    ``take``: jobs wait for a worker; no job is named.
     """
 
-    verb: Literal["cancel", "resend"]
+    verb: Literal["cancel", "resend", "take"]
     job: str
     seq: int = 0
     reply: str = ""

@@ -28,9 +28,10 @@ wr:waiting              string    how many jobs wait in all
 wr:later, wr:later:{org}, wr:deferred       the same three of jobs in the background
 wr:turns                string    jobs taken since the last of the background, while one waits there (TTL 600 s)
 wr:pace                 hash      jobs, ms, at, since: how workers took jobs while more were left (TTL 60 s)
-wr:called               string    a message is on its way to a worker (TTL half a second)
+wr:called               string    a call is on its way to a worker (TTL half a second)
+wr:awake                zset      worker that listens for calls -> when it last took jobs
 wr:reply:{instance}     channel   frames for one api process
-wr:ctl:{worker}         channel   cancel and resend requests for one worker process
+wr:ctl:{worker}         channel   calls, cancel and resend requests for one worker process
 wr:news                 channel   invalidations: keys, organisations, catalogue, deployments
 ======================  ========  =====================================================================
 """
@@ -48,6 +49,7 @@ LATER = "wr:later"
 DEFERRED = "wr:deferred"
 PACE = "wr:pace"
 CALLED = "wr:called"
+AWAKE = "wr:awake"
 BILLING_QUEUE = "wr:billing"
 NEWS = "wr:news"
 REFUSED = "wr:refused"
@@ -137,5 +139,5 @@ def reply(instance: str) -> str:
 
 
 def control(worker: str) -> str:
-    """The channel on which one worker process receives cancel and resend requests."""
+    """The channel on which one worker process is told of waiting jobs, cancels and requests to send again."""
     return CONTROL_PREFIX + worker

@@ -32,6 +32,8 @@ REST_S = 45.0
 MISBEHAVES = 0.03
 """The share of its calls in which the simulator itself does something wrong."""
 LIMITS = {
+    # a silent provider of a JSON call is given up after this alone: before a client calls itself hung
+    "WONROUTER_TOTAL_TIMEOUT_S": "25",
     "WONROUTER_PLACED_LEASE_S": "15",
     "WONROUTER_FIRST_TOKEN_TIMEOUT_S": "1.0",
     "WONROUTER_IDLE_TIMEOUT_S": "1.0",

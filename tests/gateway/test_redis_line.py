@@ -96,3 +96,11 @@ async def test_closing_waits_for_what_is_under_way(redis_url: str) -> None:
     waiting = [line.submit("ECHO", "a"), line.submit("ECHO", "b")]
     await line.aclose()
     assert [future.result() for future in waiting] == [b"a", b"b"]
+
+
+async def test_a_closed_line_connects_no_more(redis_url: str) -> None:
+    line = RedisLine(redis_url)
+    await line.execute_command("PING")
+    await line.aclose()
+    with pytest.raises(exceptions.ConnectionError, match="closed"):
+        await line.execute_command("PING")

@@ -255,5 +255,5 @@ async def started(
     await worker.start()
     async with asyncio.timeout(10):
         await worker.room.deployments.loaded.wait()
-        await worker.control.subscribed.wait()
+        await worker.control.wait(10)
     return worker

@@ -61,6 +61,7 @@ class Script:
 
 PLACE = Script("place")
 CLAIM = Script("claim")
+PASS_ON = Script("pass_on")
 RENEW = Script("renew")
 EXTEND = Script("extend")
 FINISH = Script("finish")

@@ -1,7 +1,7 @@
 -- A worker takes jobs: the ones it names, and as many of the waiting ones as it has places for, each organisation in
 -- turn, and those in the background where no other waits, or as every eighth. A message is only a hint; this decides.
 -- ARGV  1 worker  2 lease ms  3 most epochs  4 places for waiting jobs  5 queue  6 message with {ID}
---       then the jobs it names
+--       7 1 = it listens on its channel for the next call  then the jobs it names
 -- Returns for each job taken or named:
 --   {'ok', job, epoch, cap, hold, sealed job, reply channel, now, attempts so far, base event}
 --   {'gone', job} | {'leased', job}
@@ -33,7 +33,7 @@ local function claim(job)
 end
 
 local taken = {}
-for i = 7, #ARGV do taken[#taken + 1] = claim(ARGV[i]) end
+for i = 8, #ARGV do taken[#taken + 1] = claim(ARGV[i]) end
 
 -- The next job of a ring's next organisation, '' where there is none any more; nil where nobody waits.
 local function next_of(ring)
@@ -63,6 +63,10 @@ local SHARE = 8 -- of so many jobs one is from the background, while others wait
 local places = tonumber(ARGV[4])
 if places > 0 then
   redis.call('DEL', 'wr:called')
+  if ARGV[7] == '1' then
+    redis.call('ZADD', 'wr:awake', int(now), worker)
+    redis.call('ZREMRANGEBYSCORE', 'wr:awake', '-inf', int(now - 60000))
+  end
   local first, behind, oldest = 0, 0, now
   local later = redis.call('EXISTS', 'wr:later') == 1
   local turns = later and number(redis.call('GET', 'wr:turns')) or 0
@@ -100,6 +104,6 @@ if places > 0 then
   end
   local left = redis.call('LLEN', 'wr:ready')
   if left > 0 and first > 0 then note_pace(first, oldest) end
-  if left > 0 or later then call_worker(ARGV[5], ARGV[6], worker) end
+  if left > 0 or later then call_worker(ARGV[5], ARGV[6], worker, now) end
 end
 return taken

@@ -83,7 +83,7 @@ if queued > 0 or places == 0 then
   if standing then longest = longest / 6 end
   if scope or wait > longest then
     -- where all are refused nobody else would call a worker whose message was lost
-    if redis.call('LLEN', KEYS[5]) == 0 then call_worker(KEYS[5], ARGV[27], ARGV[6] .. ARGV[7]) end
+    if redis.call('LLEN', KEYS[5]) == 0 then call_worker(KEYS[5], ARGV[27], ARGV[6] .. ARGV[7], now) end
     return {'queue', scope or 'wait', int(math.max(0, wait - longest))}
   end
 end
@@ -164,5 +164,5 @@ redis.call('SET', 'wr:b:' .. job, ARGV[23], 'EX', ARGV[24])
 redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[21])), job)
 if redis.call('RPUSH', waiting, job) == 1 then redis.call('RPUSH', ring, ARGV[2]) end
 redis.call('INCR', counter)
-call_worker(KEYS[5], ARGV[27], job)
+call_worker(KEYS[5], ARGV[27], job, now)
 return {'ok', job, cap, now, int(hold), remaining, resets}

@@ -1,5 +1,6 @@
 -- Puts a job's message on the queue again where nobody holds it under a live lease.
--- An unclaimed one still waits for its turn: it needs a worker, not a message of its own that would pass the others.
+-- An unclaimed one still waits for its turn: it needs a worker, not a message of its own that would pass the others. It
+-- is called through Celery: a worker that seemed awake may not be.
 -- ARGV  1 job  2 queue  3 message that names it  4 '1' = only where a worker had claimed it  5 message with {ID}
 -- Returns 'waiting' (unclaimed, left alone), 'sent' (nobody had claimed it), 'again' (its worker's lease lapsed), 'running' (a live lease), or 'gone'
 local job = ARGV[1]

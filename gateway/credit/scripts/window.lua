@@ -141,12 +141,20 @@ local function sweep(now, grace, most)
   return ended
 end
 
--- Lets a worker know that jobs wait. One message on its way is enough: whoever gets it takes many jobs, and calls again
--- if more are left. A worker that dies with it leaves a flag that lapses.
-local function call_worker(queue, message, job)
-  if redis.call('SET', 'wr:called', '1', 'NX', 'PX', 500) then
-    redis.call('LPUSH', queue, (string.gsub(message, '{ID}', job)))
+-- Lets a worker know that jobs wait. One call on its way is enough: whoever hears it takes many jobs, and calls again
+-- if more are left. A worker that dies with it leaves a flag that lapses. Workers that took jobs a moment ago are awake:
+-- one of them is told on its own channel, the one whose last take is longest ago first. Where nobody is, or `now` is nil,
+-- a message goes to Celery's queue.
+local AWAKE_MS = 1000
+local function call_worker(queue, message, job, now)
+  if not redis.call('SET', 'wr:called', '1', 'NX', 'PX', 500) then return end
+  if now then
+    for _, worker in ipairs(redis.call('ZRANGEBYSCORE', 'wr:awake', int(now - AWAKE_MS), '+inf', 'LIMIT', 0, 8)) do
+      if redis.call('PUBLISH', 'wr:ctl:' .. worker, cmsgpack.pack({'take', ''})) > 0 then return end
+      redis.call('ZREM', 'wr:awake', worker)
+    end
   end
+  redis.call('LPUSH', queue, (string.gsub(message, '{ID}', job)))
 end
 
 -- When a job was placed: its id begins with that time.

@@ -79,9 +79,9 @@ class Stage:
         assert isinstance(answer, running.Claim), answer
         return answer
 
-    def take(self, places: int, worker: str = "w1") -> list[str]:
+    def take(self, places: int, worker: str = "w1", *, listening: bool = False) -> list[str]:
         """The jobs that a worker with so many places takes of those that wait."""
-        taken = done(running.take(self.executor, worker, 5_000, places))
+        taken = done(running.take(self.executor, worker, 5_000, places, listening=listening))
         assert all(isinstance(one, running.Claim) for one in taken), taken
         return [one.job for one in taken]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.credit import admission, upkeep
+from gateway.credit import admission, running, upkeep
 from gateway.wire import keys
+from gateway.wire.frame import Control, decode_control
 from tests.gateway.credit.blocking import done
 from tests.gateway.credit.scene import EPOCH, Stage
 
@@ -92,6 +93,77 @@ def test_jobs_of_others_do_not_wait_for_a_flood_that_is_called_again(stage: Stag
         done(admission.republish(stage.executor, job))
     assert stage.messages() == 1, "a message that named a job would let it pass the others"
     assert late in stage.take(2)
+
+
+class TestWorkersThatAreAwake:
+    @pytest.fixture
+    def ears(self, stage: Stage) -> Iterator[dict[str, list[Control]]]:
+        """What two workers hear on their channels, until now."""
+        heard: dict[str, list[Control]] = {"w1": [], "w2": []}
+        with stage.client.pubsub(ignore_subscribe_messages=True) as ears:
+            ears.subscribe(*map(keys.control, heard))
+            for _ in heard:
+                ears.get_message(timeout=5)
+
+            def listen() -> dict[str, list[Control]]:
+                while message := ears.get_message():
+                    heard[message["channel"].decode().rpartition(":")[2]].append(decode_control(message["data"]))
+                return heard
+
+            self.listen = listen
+            yield heard
+
+    def test_are_told_on_their_own_channel_instead_of_by_a_message(self, stage: Stage, ears: object) -> None:
+        stage.take(1, "w1", listening=True)
+        jobs = [stage.placed().job for _ in range(3)]
+        assert self.listen() == {"w1": [Control("take", "")], "w2": []}
+        assert stage.messages() == 0
+        assert stage.take(16, "w1", listening=True) == jobs
+
+    def test_are_called_in_turn_the_one_whose_last_take_is_longest_ago_first(self, stage: Stage, ears: object) -> None:
+        stage.take(1, "w1", listening=True)
+        stage.take(1, "w2", listening=True)
+        stage.client.zadd(keys.AWAKE, {"w1": 5}, incr=True)  # both within one millisecond otherwise
+        stage.placed()
+        assert [len(calls) for calls in self.listen().values()] == [0, 1]
+
+    def test_fall_asleep_after_a_second_without_jobs(self, stage: Stage, ears: object) -> None:
+        stage.take(1, "w1", listening=True)
+        stage.client.zadd(keys.AWAKE, {"w1": -1_000}, incr=True)
+        stage.placed()
+        assert stage.messages() == 1
+        assert self.listen()["w1"] == []
+
+    def test_that_died_are_passed_over(self, stage: Stage, ears: object) -> None:
+        stage.take(1, "dead", listening=True)
+        stage.placed()
+        assert stage.messages() == 1
+        assert stage.client.zcard(keys.AWAKE) == 0
+
+    def test_that_do_not_listen_are_called_by_message(self, stage: Stage, ears: object) -> None:
+        stage.take(1, "w1")
+        stage.placed()
+        assert stage.messages() == 1
+
+    def test_that_cannot_take_jobs_pass_the_call_on(self, stage: Stage, ears: object) -> None:
+        for worker in ("w1", "w2"):
+            stage.take(1, worker, listening=True)
+        stage.client.zadd(keys.AWAKE, {"w2": 5}, incr=True)
+        stage.placed()
+        done(running.pass_on(stage.executor, "w1"))
+        assert [len(calls) for calls in self.listen().values()] == [1, 1]
+        done(running.pass_on(stage.executor, "w2"))
+        assert stage.messages() == 1
+
+    def test_pass_nothing_on_where_nothing_waits(self, stage: Stage, ears: object) -> None:
+        done(running.pass_on(stage.executor, "w1"))
+        assert stage.messages() == 0
+
+    def test_are_not_trusted_by_a_front_end_whose_job_nobody_took(self, stage: Stage, ears: object) -> None:
+        stage.take(1, "w1", listening=True)
+        job = stage.placed().job
+        done(admission.republish(stage.executor, job))
+        assert stage.messages() == 1
 
 
 class TestTheBackground:

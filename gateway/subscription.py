@@ -1,6 +1,6 @@
-"""The one subscription of this process: its reply channel, and the news.
+"""A process's one subscription: the channels that it listens to for as long as it lives.
 
-The reader hands every message on at once and never waits for a client, so that Redis never has to keep output for us.
+The reader hands every message on at once and waits for nobody, so that Redis never has to keep output for us.
 """
 
 from __future__ import annotations
@@ -8,15 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
-from api import metrics
 from gateway.redis import REPLY_TIMEOUT_S, Wire, connect_async, packed
-from gateway.wire import keys
 
 PING_EVERY_S = 5.0
 """A connection that died without a word is noticed after at most this and the reply time-out."""
@@ -26,30 +24,27 @@ log = structlog.get_logger()
 
 
 class Subscription:
-    """Subscribed to its reply channel and ``wr:news`` for the life of the process, through reconnections.
+    """Subscribed through reconnections.
 
     Args:
         url: Redis.
-        channel: this process's reply channel.
-        on_frames: called with each payload of the reply channel.
-        on_news: called with each payload of the news channel.
-        on_again: called after a reconnection, once the channels are subscribed again.
+        channels: the name of each, and what is called with every payload of it.
+        on_up: called whenever all channels are subscribed; true where they were before, so messages were missed.
+        on_down: called when they no longer are.
     """
 
     def __init__(
         self,
         url: str,
-        channel: str,
-        on_frames: Callable[[bytes], None],
-        on_news: Callable[[bytes], None],
-        on_again: Callable[[], None],
+        channels: Mapping[str, Callable[[bytes], None]],
+        on_up: Callable[[bool], None],
+        on_down: Callable[[], None] = lambda: None,
     ) -> None:
-        self.channel = channel
         self._client = connect_async(url, reply_timeout_s=REPLY_TIMEOUT_S)
-        self._on_frames = on_frames
-        self._on_news = on_news
-        self._on_again = on_again
-        self._frames_of = channel.encode()
+        self._subscribe = packed("SUBSCRIBE", *channels)
+        self._channels = {name.encode(): on_message for name, on_message in channels.items()}
+        self._on_up = on_up
+        self._on_down = on_down
         self._unconfirmed: set[bytes] = set()
         self._been_ready = False
         self._wire: Wire | None = None
@@ -60,7 +55,7 @@ class Subscription:
 
     @property
     def ready(self) -> bool:
-        """Whether frames arrive at this moment."""
+        """Whether messages arrive at this moment."""
         return self._confirmed.is_set()
 
     def away_s(self) -> float:
@@ -69,9 +64,17 @@ class Subscription:
             return 0.0 if self.ready else math.inf
         return asyncio.get_running_loop().time() - self._lost_at
 
-    async def start(self, patience_s: float) -> bool:
-        """Subscribes, and goes on trying in the background. Returns whether it worked within ``patience_s``."""
+    def begin(self) -> None:
+        """Subscribes in the background, and goes on trying."""
         self._task = asyncio.create_task(self._keep(), name="subscription")
+
+    async def start(self, patience_s: float) -> bool:
+        """Begins. Returns whether it is subscribed within ``patience_s``."""
+        self.begin()
+        return await self.wait(patience_s)
+
+    async def wait(self, patience_s: float) -> bool:
+        """Waits until it is subscribed, at most that long. Returns whether it is."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._confirmed.wait(), patience_s)
         return self.ready
@@ -92,8 +95,8 @@ class Subscription:
             pinger: asyncio.Task[None] | None = None
             try:
                 self._wire = wire = await Wire.opened(self._client, self._take, lost.set_result)
-                self._unconfirmed = {self._frames_of, keys.NEWS.encode()}
-                wire.send(packed("SUBSCRIBE", self.channel, keys.NEWS))
+                self._unconfirmed = set(self._channels)
+                wire.send(self._subscribe)
                 self._answered = loop.time()
                 pinger = asyncio.create_task(self._ping(wire))
                 why = await asyncio.shield(lost)
@@ -113,8 +116,8 @@ class Subscription:
         if self._confirmed.is_set():
             self._confirmed.clear()
             self._lost_at = loop.time()
-            metrics.SUBSCRIPTION_LOST.inc()
             log.warning("subscription_lost", reason=type(why).__name__)
+            self._on_down()
 
     def _take(self, message: Any) -> None:
         """A message of a channel, or what else comes: confirmations, answers to pings, and refusals."""
@@ -124,19 +127,15 @@ class Subscription:
         elif not isinstance(message, list):
             self._answered = asyncio.get_running_loop().time()  # a PONG in protocol 3
         elif message[0] == b"message":
-            if message[1] == self._frames_of:
-                self._on_frames(message[2])  # pyright: ignore[reportUnknownArgumentType]
-            else:
-                self._on_news(message[2])  # pyright: ignore[reportUnknownArgumentType]
+            self._channels[message[1]](message[2])  # pyright: ignore[reportUnknownArgumentType]
         elif message[0] == b"pong":
             self._answered = asyncio.get_running_loop().time()
         elif message[0] == b"subscribe" and self._unconfirmed:
             self._unconfirmed.discard(message[1])  # pyright: ignore[reportUnknownArgumentType]
             if not self._unconfirmed:
+                again, self._been_ready = self._been_ready, True
                 self._confirmed.set()
-                if self._been_ready:
-                    self._on_again()
-                self._been_ready = True
+                self._on_up(again)
 
     async def _ping(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()

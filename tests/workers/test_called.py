@@ -1,0 +1,82 @@
+"""A worker that is awake is called on its own channel: it takes what waits, or lets another one know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.wire import keys
+from tests.provider.dialects.openai import answer_text
+from tests.provider.server import Provider
+from tests.workers.line import Line, chat, deployment, started
+from workers.calls import CallWorker
+
+pytestmark = pytest.mark.anyio
+
+
+class Places:
+    """A pool's places, counted."""
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def reserve(self, most: int) -> int:
+        taken = max(0, min(most, self.free))
+        self.free -= taken
+        return taken
+
+    def release(self, places: int) -> None:
+        self.free += places
+
+
+@pytest.fixture
+async def worker(line: Line, provider: Provider) -> AsyncIterator[CallWorker]:
+    """A worker that has taken a job, with sixteen places; it stays awake for as long as the test lasts."""
+    made = await started(line, [deployment(provider.base_url)])
+    made.places = places = Places(16)
+    await line.place(chat("[[mock tokens=1]]"))
+    assert places.reserve(1)
+    await made.take(places)
+    places.release(1)
+    assert places.free == 16
+    line.client.delete(keys.CALL_QUEUE)
+    assert line.client.zscore(keys.AWAKE, made.id)
+    line.client.zadd(keys.AWAKE, {made.id: 9e15})
+    yield made
+    await made.drain(5)
+    await made.close()
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 Redis tells nobody
+            await asyncio.sleep(0.005)
+
+
+async def test_hears_of_jobs_without_a_message(line: Line, worker: CallWorker) -> None:
+    jobs = [await line.place(chat("[[mock tokens=3]]", stream=True)) for _ in range(6)]
+    for job in jobs:
+        assert (await line.ended(job)).content() == answer_text(3)
+    assert line.client.llen(keys.CALL_QUEUE) == 0
+    places = worker.places
+    assert isinstance(places, Places)
+    await soon(lambda: places.free == 16)
+
+
+async def test_without_a_place_it_passes_the_call_on(line: Line, worker: CallWorker) -> None:
+    assert worker.places is not None
+    worker.places.reserve(16)
+    await line.place(chat("[[mock tokens=3]]"))
+    await soon(lambda: line.client.llen(keys.CALL_QUEUE) == 1)
+    assert line.client.zcard(keys.AWAKE) == 0
+
+
+async def test_while_it_ends_it_passes_the_call_on_and_is_not_called_again(line: Line, worker: CallWorker) -> None:
+    await worker.drain(5)
+    assert line.client.zcard(keys.AWAKE) == 0
+    line.client.zadd(keys.AWAKE, {worker.id: 9e15})  # a call that was on its way
+    await line.place(chat("[[mock tokens=3]]"))
+    await soon(lambda: line.client.llen(keys.CALL_QUEUE) == 1)
+    assert line.client.zcard(keys.AWAKE) == 0
