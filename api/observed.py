@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api import metrics
-from api.errors import Overloaded, error_answer, start_message, surface_of
+from api.errors import Headers, Overloaded, error_answer, start_message, surface_of
 from api.parts import Parts
 from api.seen import SEEN, Seen
 from gateway import tracing
@@ -51,7 +52,10 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if self.parts.pressure.closed and scope["path"].endswith("/completions") and await self._refused(scope, send):
+        if (refusal := self.refusal(scope["path"], scope["headers"])) is not None:
+            status, headers, body = refusal
+            await send(start_message(status, headers))
+            await send({"type": "http.response.body", "body": body, "more_body": False})
             return
         notes = Seen()
         scope[SEEN] = notes  # pyright: ignore[reportGeneralTypeIssues]
@@ -81,22 +85,23 @@ class Observed:
             if span is not None:
                 _end_span(span, notes)
 
-    async def _refused(self, scope: Any, send: Send) -> bool:
-        """Refuses a call of a flood before it costs anything: neither routes nor the log see it."""
+    def refusal(self, path: str, headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, Headers, bytes] | None:
+        """Status, headers and body for a call of a flood, before it costs anything: neither routes nor the log see it.
+        None for everybody else."""
+        if not self.parts.pressure.closed or not path.endswith("/completions"):
+            return None
         try:
-            self.parts.pressure.let_in(self.parts.identities.organisation(scope["headers"]))
+            self.parts.pressure.let_in(self.parts.identities.organisation(headers))
         except Overloaded as error:
-            surface = surface_of(scope["path"])
-            status, headers, body = error_answer(error, surface)
-            headers.append((b"x-request-id", uuid.uuid4().hex.encode()))
+            surface = surface_of(path)
+            status, told, body = error_answer(error, surface)
+            told.append((b"x-request-id", uuid.uuid4().hex.encode()))
             if self.parts.draining:
-                headers.append((b"connection", b"close"))
-            endpoint = "chat" if scope["path"].endswith("/chat/completions") else "completions"
+                told.append((b"connection", b"close"))
+            endpoint = "chat" if path.endswith("/chat/completions") else "completions"
             metrics.REQUESTS.labels(surface, endpoint, status).inc()
-            await send(start_message(status, headers))
-            await send({"type": "http.response.body", "body": body, "more_body": False})
-            return True
-        return False
+            return status, told, body
+        return None
 
     def _audit(self, notes: Seen) -> None:
         note, org, key = self.parts.guardrail_log.note, notes.org, notes.key

@@ -69,6 +69,7 @@ class Pressure:
         if self._open >= self._most_calls or self._calls[org] * 2 >= self._most_calls:
             raise refused("calls")
         if self._turnstile.lag_s > self._most_lag_s:
+            self.close(org, 0.0)
             raise refused("lag")
         self._open += 1
         self._calls[org] += 1
@@ -76,6 +77,7 @@ class Pressure:
         try:
             turn = self._turnstile.pass_through(org)
         except Overloaded:
+            self.close(org, 0.0)
             raise refused("arriving") from None
         if turn is not None:
             metrics.TURNS.inc()
@@ -83,8 +85,8 @@ class Pressure:
         return await body(lambda size: self._hold(org, notes, size))
 
     def close(self, org: str, wait_s: float) -> None:
-        """An organisation's calls are refused for a moment without being looked at: the queue has just refused one, and
-        will not be short enough for the next within that time. ``wait_s``: what that one was told to wait."""
+        """An organisation's calls are refused for a moment without being looked at: one has just been refused because too
+        many wait, and for the next within that time it would be no different. ``wait_s``: what that one was told to wait."""
         if len(self.closed) >= MOST_CLOSED:
             self.closed.clear()
         self.closed[org] = (time.monotonic() + CLOSED_S, wait_s)

@@ -7,7 +7,7 @@ limits, though, and uvicorn waits for ever for a request that has begun: both ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast
 
 import structlog
@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api import metrics
 from api.answer import ABORT
 from api.corked import Corked
-from api.errors import Overloaded, error_answer, start_message, surface_of
+from api.errors import Headers, Overloaded, error_answer, start_message, surface_of
 from gateway.errors import GatewayError, InvalidRequest
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -54,6 +54,8 @@ class Config(uvicorn.Config):
 
     most_connections = 16_000
     client_stall_s = 60.0
+    refusal: Callable[[str, Iterable[tuple[bytes, bytes]]], tuple[int, Headers, bytes] | None] | None = None
+    """What a request with this path and these headers is answered before the application hears of it; None: nothing."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -69,6 +71,8 @@ class Protocol(HttpToolsProtocol):
     _refusal: GatewayError | None = None
     _unread = 0
     _unread_since = 0.0
+    _answer: bytes | None = None
+    """To a request that is refused at its head: it goes out when its body has come, which nobody reads."""
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
@@ -103,13 +107,48 @@ class Protocol(HttpToolsProtocol):
         if size > MOST_HEAD_BYTES or len(self.headers) > MOST_HEADERS:
             self._refusal = HeadTooLarge()
             raise self._refusal
-        super().on_headers_complete()
+        self._answer = self._refusal_at_the_door()
+        if self._answer is None:
+            super().on_headers_complete()
         self._await("body")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        if self._answer is None:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is here."""
         self._part = "done"
-        super().on_message_complete()
+        if self._answer is None:
+            super().on_message_complete()
+            return
+        self.transport.write(self._answer)
+        self._answer = None
+        if self._keeps_alive():
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+    def _keeps_alive(self) -> bool:
+        parser: Any = self.parser
+        return bool(parser.should_keep_alive())
+
+    def _refusal_at_the_door(self) -> bytes | None:
+        """The whole answer to a call of a flood: a task and an application for each would cost more than the calls that
+        are let in, and those would wait for the refusals."""
+        refuse = cast("Config", self.config).refusal
+        parser: Any = self.parser
+        if refuse is None or self._answering or self.expect_100_continue or parser.get_method() != b"POST":
+            return None
+        refusal = refuse(self.url.partition(b"?")[0].decode("latin-1"), self.headers)
+        if refusal is None:
+            return None
+        status, headers, body = refusal
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        if not self._keeps_alive():
+            lines.append(b"connection: close\r\n")
+        return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
         """What cannot be read as HTTP, or passes a limit, is refused, and the connection ends."""

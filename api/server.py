@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from api.accepting import Accepting
 from api.observed import Observed
 from api.protocol import SWEEP_TICKS, Config, Protocol, end_overdue
 from gateway.errors import ServiceUnavailable
@@ -47,10 +48,13 @@ class Server(uvicorn.Server):
         handed_down: bool = False,
     ) -> None:
         super().__init__(config)
+        if isinstance(config, Config):
+            config.refusal = observed.refusal
         self._started_up = started_up
         self._observed = observed
         self._drain_s = drain_s
         self._handed_down = handed_down
+        self._accepting: Accepting | None = None
         self._draining: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -58,7 +62,22 @@ class Server(uvicorn.Server):
         """Starts, and notes the loop for the signals to come."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        listeners = sockets or [each for server in self.servers for each in server.sockets]
+        self._accepting = Accepting(listeners, self._protocol)
         self._started_up()
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """The end: no new connections, and what is open finishes."""
+        self._stop_accepting()
+        await super().shutdown(sockets)
+
+    def _stop_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.stop()
 
     async def on_tick(self, counter: int) -> bool:
         """uvicorn's pulse: now and then, connections whose requests do not arrive are ended."""
@@ -81,6 +100,7 @@ class Server(uvicorn.Server):
     async def _drain(self) -> None:
         log.info("draining", open=self._observed.parts.relay.open)
         if self._handed_down:
+            self._stop_accepting()
             for server in self.servers:
                 server.close()
         await asyncio.sleep(self._observed.parts.settings.drain_lead_s)

@@ -22,19 +22,43 @@ LAG_FORGOTTEN_S = 1.0
 """A measurement says nothing about the loop a second later."""
 
 
+PACE_FORGOTTEN_S, PACE_KNOWN_S = 2.0, 0.1
+"""The pace of the last seconds counts, once there is a tenth of a second of it."""
+MOST_REMEMBERED = 1_000
+STANDING = 6
+"""Where an organisation's requests have stood in line for as long as one may wait, only a sixth of that is waited: a
+burst passes, and of a flood those who are let in do not all wait for the longest time."""
+
+
+class _Waiting:
+    """One organisation's requests: when each came, and since when there has always been one."""
+
+    __slots__ = ("requests", "since")
+
+    def __init__(self, now: float) -> None:
+        self.requests: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self.since = now
+
+
 class Queue:
     """Requests that wait for their turn.
 
     Args:
         most: how many may wait; one organisation may fill half of the places. Beyond that ``join`` raises ``Overloaded``.
-        longest_s: where the first of an organisation has waited longer, so would the next, and ``join`` raises too.
+        longest_s: who would wait longer is refused, too: by the age of the organisation's first, and by the pace at
+            which those who wait have been called of late.
     """
 
     def __init__(self, most: int, longest_s: float = math.inf) -> None:
         self._most = most
         self._longest_s = longest_s
-        self._waiting: OrderedDict[str, deque[tuple[float, asyncio.Future[None]]]] = OrderedDict()
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._count = 0
+        self._lately: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Organisations that have left the line: since when they stood there, and when they left. Who is back within the
+        longest wait has not been away."""
+        self._called, self._seconds, self._called_at = 0.0, 0.0, 0.0
+        """Those who were called while others waited, how long that took, by and by forgotten; and when the last one was."""
 
     def __len__(self) -> int:
         return self._count
@@ -44,24 +68,48 @@ class Queue:
         own, now = self._waiting.get(org), time.monotonic()
         if self._count >= self._most:
             raise Overloaded()
-        if own is not None and (len(own) >= math.ceil(self._most / 2) or now - own[0][0] > self._longest_s):
-            raise Overloaded()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if own is None:
-            self._waiting[org] = deque(((now, future),))
-        else:
-            own.append((now, future))
+            since, left = self._lately.pop(org, (now, -math.inf))
+            own = self._waiting[org] = _Waiting(since if now - left < self._longest_s else now)
+        elif len(own.requests) >= math.ceil(self._most / 2) or self._expected(own, now) > self._patience(own, now):
+            raise Overloaded()
+        if not self._count:
+            self._called_at = now
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        own.requests.append((now, future))
         self._count += 1
         return future
+
+    def _expected(self, own: _Waiting, now: float) -> float:
+        """How long the organisation's next one would wait, in seconds: never less than its first one has."""
+        age = now - own.requests[0][0]
+        if self._seconds < PACE_KNOWN_S:
+            return age
+        ahead = min(self._count, (len(own.requests) + 1) * len(self._waiting))
+        return max(age, ahead * self._seconds / self._called)
+
+    def _note_pace(self) -> None:
+        now = time.monotonic()
+        took, self._called_at = now - self._called_at, now
+        kept = math.exp(-took / PACE_FORGOTTEN_S)
+        self._called, self._seconds = self._called * kept + 1, self._seconds * kept + took
+
+    def _patience(self, own: _Waiting, now: float) -> float:
+        return self._longest_s if now - own.since <= self._longest_s else self._longest_s / STANDING
 
     def call(self) -> bool:
         """Lets the next one go on: the first of the organisation whose turn it is. False where nobody waits."""
         while self._waiting:
             org, own = self._waiting.popitem(last=False)
-            _, future = own.popleft()
+            _, future = own.requests.popleft()
             self._count -= 1
-            if own:
+            self._note_pace()
+            if own.requests:
                 self._waiting[org] = own  # at the end of the line
+            else:
+                self._lately[org] = (own.since, self._called_at)
+                if len(self._lately) > MOST_REMEMBERED:
+                    self._lately.popitem(last=False)
             if not future.done():  # else it was cancelled
                 future.set_result(None)
                 return True
