@@ -13,7 +13,7 @@ import pytest
 
 from api import protocol
 from api.server import KEEP_ALIVE_S
-from tests.api.conftest import KEY, House, bearer, until
+from tests.api.conftest import KEY, House, an_identity, bearer, until
 
 pytestmark = pytest.mark.anyio
 
@@ -258,3 +258,68 @@ async def test_no_header_of_a_caller_breaks_an_answer(house: House) -> None:
         )
         assert answer.status_code == 200 or (name, answer.status_code) == ("Host", 400), (value, answer.text)
         assert "set-cookie" not in answer.headers
+
+
+class TestTheDoor:
+    """While an organisation's calls are refused, they are so at their heads: no task, no application, no reading."""
+
+    @pytest.fixture
+    async def shut(self, house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+        identity = house.book.put(KEY, an_identity())
+        await house.open_window(identity)
+        async with dialled(house) as line:  # its key is known from now on
+            await line.say(call(b"{}"))
+            assert (await answered(line))[0] == 400
+        monkeypatch.setattr("api.pressure.CLOSED_S", 600.0)
+        house.parts.pressure.close(identity.org_id, 2.0)
+        return house
+
+    async def test_calls_are_refused_and_the_connection_goes_on(
+        self, shut: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.observed.Observed.__call__", None)  # nothing of a refused call gets that far
+        async with dialled(shut) as line:
+            for size in (2, 300_000):
+                await line.say(call(b"x" * size))
+                status, head, body = await answered(line)
+                assert (status, json.loads(body)["error"]["type"]) == (503, "service_unavailable")
+                assert 2 <= int(head["retry-after"]) <= 3
+                assert head["x-request-id"] and head["date"]
+
+    async def test_the_next_request_of_the_connection_is_answered(self, shut: House) -> None:
+        async with dialled(shut) as line:
+            await line.say(call(b"{}"))
+            assert (await answered(line))[0] == 503
+            await line.say(SECOND)
+            assert (await answered(line))[0] == 200
+
+    async def test_others_and_other_paths_are_let_in(self, shut: House) -> None:
+        async with dialled(shut) as line:
+            await line.say(call(b"{}", key=KEY[:-1] + "0"))
+            assert (await answered(line))[0] == 401
+            await line.say(f"GET /api/v1/models HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n\r\n")
+            assert (await answered(line))[0] == 200
+
+    async def test_who_asks_for_the_end_of_the_connection_gets_it(self, shut: House) -> None:
+        async with dialled(shut) as line:
+            await line.say(call(b"{}", "Connection: close\r\n"))
+            status, error = refused(await line.rest())
+            assert (status, error["type"]) == (503, "service_unavailable")
+
+    async def test_calls_that_come_behind_one_under_way_are_refused_in_their_turn(self, shut: House) -> None:
+        async with dialled(shut) as line:
+            await line.say(SECOND.encode() + call(b"{}") + SECOND.encode())
+            assert [(await answered(line))[0] for _ in range(3)] == [200, 503, 200]
+
+
+def call(body: bytes, more: str = "", key: str = KEY) -> bytes:
+    """A call with this body."""
+    return f"{HEAD}X-API-Key: {key}\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def answered(line: Line) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the next answer on a connection."""
+    async with asyncio.timeout(15):
+        head = (await line.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (row.partition(": ") for row in head[1:-2])}
+        return int(head[0].split()[1]), headers, await line.reader.readexactly(int(headers["content-length"]))

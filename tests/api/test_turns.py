@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -42,6 +43,64 @@ async def test_an_organisation_whose_first_has_waited_for_long_is_refused_and_no
     with pytest.raises(Overloaded):
         queue.join("a")
     queue.join("b")
+
+
+class Clock:
+    """Time that the test makes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        monkeypatch.setattr("api.turns.time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def served(queue: Queue, clock: Clock, calls: int, every_s: float) -> None:
+    """Calls so many of those who wait, one after the other."""
+    for _ in range(calls):
+        clock.now += every_s
+        assert queue.call()
+
+
+def filled(queue: Queue, org: str) -> int:
+    """How many wait once the organisation's next one is refused."""
+    with contextlib.suppress(Overloaded):
+        while True:
+            queue.join(org)
+    return len(queue)
+
+
+async def test_who_would_wait_for_too_long_by_the_pace_of_late_is_refused(clock: Clock) -> None:
+    queue = Queue(1_000, longest_s=1.0)
+    for _ in range(20):
+        queue.join("a")
+    served(queue, clock, 10, 0.05)  # ten are left: the next one would wait for half a second
+    for _ in range(9):
+        queue.join("a")
+    assert 19 <= filled(queue, "a") <= 21
+    queue.join("b")  # its turn comes sooner
+
+
+async def test_of_a_flood_those_who_are_let_in_do_not_all_wait_for_the_longest_time(clock: Clock) -> None:
+    queue = Queue(1_000, longest_s=1.0)
+
+    for _ in range(10):
+        queue.join("a")
+    served(queue, clock, 5, 0.05)
+    burst = filled(queue, "a")
+    served(queue, clock, burst, 0.05)  # for longer than anybody may wait there was always one; now there is none
+    queue.join("a")
+    assert filled(queue, "a") < burst / 4
+    served(queue, clock, len(queue), 0.05)
+    clock.now += 5.0
+    queue.join("a")  # after a while without anybody it is a burst again
+    assert filled(queue, "a") >= burst - 1
 
 
 async def test_whoever_left_a_queue_is_passed_over() -> None:
