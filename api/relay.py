@@ -64,7 +64,7 @@ class Relay:
     def __init__(self, settings: Settings, redis: AsyncExecutor, channel: str) -> None:
         self._settings = settings
         self._redis = redis
-        self._channel = channel
+        self.channel = channel
         self.unheard = Unheard(redis)
         self._kept = Sealer(settings.secret_bytes, "kept")
         self._open: dict[str, Reply] = {}
@@ -286,7 +286,7 @@ class Relay:
         metrics.RESENDS.inc()
         worker = await self._worker_of(reply.job) or reply.worker
         channels = [keys.control(worker)] if worker else await self._every_worker()
-        request = encode_control(Control("resend", reply.job, reply.next, self._channel))
+        request = encode_control(Control("resend", reply.job, reply.next, self.channel))
         for channel in channels:
             await self._redis.execute_command("PUBLISH", channel, request)
 
@@ -305,8 +305,9 @@ class Relay:
             self._break(reply, "kept", InternalError("The answer was lost. Please try again."))
 
     async def _kept_answer(self, reply: Reply, *, whole: bool = False) -> bool:
-        """Ends the reply with the kept answer where that is complete: a stream's holds only its end, so it helps a
-        stream only when nothing before is missing (``whole``), or when it is an error."""
+        """Ends the reply with the kept answer where that is complete. A stream's holds only its end, so it helps a
+        stream only when nothing before is missing (``whole``), or when it is an error; unless its worker noticed that
+        nobody heard it and kept it whole."""
         sealed: bytes | None = await self._redis.execute_command("GET", keys.kept(reply.job))
         if not sealed or reply.ended:
             return reply.ended
@@ -315,8 +316,13 @@ class Relay:
         except (Unsealable, msgspec.DecodeError):
             log.error("kept_answer_unreadable", job=reply.job)
             return False
-        if reply.stream and not whole and final.status < 400:
-            return False
+        if reply.stream and final.status < 400:
+            if final.before >= 0 and not reply.next:
+                reply.start_over()
+            elif not whole:
+                return False
+            else:
+                final = msgspec.structs.replace(final, body=final.body[max(0, final.before) :])
         metrics.KEPT.inc()
         reply.give_final(final)
         return True

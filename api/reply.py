@@ -131,6 +131,12 @@ class Reply:
         self.final = final
         self.wake.set()
 
+    def start_over(self) -> None:
+        """What came out of order is part of what is kept whole."""
+        self._buffers.bytes -= self._early_bytes
+        self._early.clear()
+        self._early_bytes = 0
+
     def fail(self, error: GatewayError) -> None:
         """The relay gives up on the job."""
         if not self.ended:

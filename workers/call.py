@@ -75,11 +75,11 @@ class Call:
         self._input_tokens: int | None = None
         self._checked = -1
         self._attempts_known = True
-        self._claimed = time.monotonic()
+        self.claimed_at = time.monotonic()
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 by Redis's clock, as the claim told it."""
-        return self.claim.now_ms + int((time.monotonic() - self._claimed) * 1000)
+        return self.claim.now_ms + int((time.monotonic() - self.claimed_at) * 1000)
 
     def since_admission_ms(self) -> int:
         """Milliseconds since the job was admitted."""

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from gateway import tracing
 from gateway.credit import running
 from gateway.seal import Unsealable
-from gateway.wire import ids
+from gateway.wire import ids, keys
 from gateway.wire.event import Tokens, encode_event
 from gateway.wire.frame import FINAL, KEPT, MAX_PUBLISHED_BYTES, Final, Frame, encode_final, encode_frames
 from gateway.wire.job import decode_job
@@ -168,7 +168,7 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
     frame, kept = b"", b""
     if ended.final is not None:
         raw = encode_final(ended.final)
-        kept = room.kept_sealer.seal(raw, call.id.encode())
+        kept = _kept(room, call, ended.final, whole=room.publisher.unheard_since(call.reply, call.claimed_at))
         large = len(raw) > MAX_PUBLISHED_BYTES
         last = Frame(call.id, call.epoch, call.seq, KEPT if large else FINAL, b"" if large else raw)
         room.publisher.remember(last)
@@ -187,17 +187,34 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
         kept=kept,
         kept_ttl_s=room.settings.kept_ttl_s,
     )
-    if await _write_end(room, end) == "disowned":
+    verdict, listeners = await _write_end(room, end)
+    if verdict == "disowned":
         await _finish(room, call, DISOWNED)
         return
+    if not listeners and ended.final is not None and call.job.stream:
+        _keep_whole(room, call, ended.final)
     if call.span is not None:
         _end_span(call, ended, tokens)
     metrics.JOBS.labels(ended.outcome).inc()
     metrics.JOB_SECONDS.labels(call.job.surface, ended.outcome).observe(call.since_admission_ms() / 1000)
 
 
-async def _write_end(room: Room, end: running.Ending) -> str:
-    """Until Redis has it. Returns the script's verdict; ``lost`` where the end was given up."""
+def _kept(room: Room, call: Call, final: Final, *, whole: bool) -> bytes:
+    """The answer as it is kept for its front end, sealed. A stream's tail is enough where its frames were heard."""
+    if whole and call.job.stream and final.status < 400 and (before := room.publisher.whole(call.id)) is not None:
+        final = msgspec.structs.replace(final, body=before + final.body, before=len(before))
+    return room.kept_sealer.seal(encode_final(final), call.id.encode())
+
+
+def _keep_whole(room: Room, call: Call, final: Final) -> None:
+    """Nobody heard the end: should this worker die before its front end asks again, the stream is in Redis."""
+    kept = _kept(room, call, final, whole=True)
+    keeping = room.redis.submit("SET", keys.kept(call.id), kept, "EX", room.settings.kept_ttl_s)
+    keeping.add_done_callback(_forget_error)
+
+
+async def _write_end(room: Room, end: running.Ending) -> tuple[str, int]:
+    """Until Redis has it. Returns the script's verdict (``lost`` where the end was given up) and how many listened."""
     loop = asyncio.get_running_loop()
     until = loop.time() + END_PATIENCE_S
     while True:
@@ -206,14 +223,14 @@ async def _write_end(room: Room, end: running.Ending) -> str:
         except (RedisError, OSError) as error:
             if loop.time() > until:
                 log.critical("usage_event_lost", job=end.job, micro=end.micro, error=str(error))
-                return "lost"
+                return "lost", 0
             await asyncio.sleep(END_RETRY_S)
             continue
         if verdict == "stale":
             log.warning("end_was_stale", job=end.job, epoch=end.epoch)
         elif end.frame:
             room.publisher.heard(end.reply, listeners)
-        return verdict
+        return verdict, listeners
 
 
 def _not_claimed(room: Room, claimed: running.NotClaimed) -> None:
@@ -227,7 +244,7 @@ def _not_claimed(room: Room, claimed: running.NotClaimed) -> None:
 
 def _forget_error(answered: asyncio.Future[Any]) -> None:
     if not answered.cancelled() and (error := answered.exception()) is not None:
-        log.warning("frame_not_published", error=str(error))
+        log.warning("frame_not_kept_or_published", error=str(error))
 
 
 async def _end_unreadable(room: Room, claim: running.Claim) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -39,7 +40,7 @@ class Leases:
         self._lease_ms = int(lease_s * 1000)
         self._open: dict[str, Call] = {}
         self._noted: dict[str, Call] = {}
-        self._saving: set[asyncio.Task[None]] = set()
+        self._saving: set[asyncio.Task[Any]] = set()
         self.lag_s = 0.0
 
     def add(self, call: Call) -> None:

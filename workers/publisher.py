@@ -19,6 +19,10 @@ log = structlog.get_logger("workers.publisher")
 
 FINISHED_KEPT_S = 30.0
 """How long a finished job's frames can be asked for again; by then its relay has given up."""
+MOST_WHOLE_BYTES = 1024 * 1024
+"""A longer stream is not kept whole: Redis holds the credit windows too."""
+UNHEARD_KEPT_S = 3_600.0
+"""Longer than any call runs."""
 FRAME_OVERHEAD_BYTES = 160
 """What a kept frame costs beyond its data, so that many small ones count."""
 
@@ -53,6 +57,7 @@ class Publisher:
         self._pending: dict[str, list[Frame]] = {}
         self._scheduled = False
         self._silent_since: dict[str, float] = {}
+        self._unheard: dict[str, float] = {}
         self._sent: dict[str, _Sent] = {}
         self._ended: dict[str, _Sent] = {}
         self._kept_bytes = 0
@@ -93,6 +98,7 @@ class Publisher:
         if error is None:
             self.heard(reply, answered.result())
         elif isinstance(error, RedisError | OSError):
+            self._unheard[reply] = time.monotonic()
             metrics.NOT_PUBLISHED.inc()
             log.warning("frames_not_published", error=str(error))  # their relay will see the gap
         else:
@@ -103,10 +109,24 @@ class Publisher:
         if listeners:
             self._silent_since.pop(reply, None)
             return
-        now = time.monotonic()
+        now = self._unheard[reply] = time.monotonic()
         if now - self._silent_since.setdefault(reply, now) >= self._nobody_s:
             del self._silent_since[reply]
             self._on_nobody(reply)
+
+    def unheard_since(self, reply: str, moment: float) -> bool:
+        """Whether anything that went out on a channel since that moment (monotonic) is known to have reached nobody."""
+        return self._unheard.get(reply, -1.0) >= moment
+
+    def whole(self, job: str) -> bytes | None:
+        """Everything of a stream that was sent so far; None where it is not all here, or too much to keep in Redis."""
+        sent = self._sent.get(job)
+        if sent is None:
+            return b""
+        chunks = [frame for frame in sent.frames if frame.kind == CHUNK]
+        if sent.size > MOST_WHOLE_BYTES or [frame.seq for frame in chunks] != list(range(len(chunks))):
+            return None
+        return b"".join(frame.data for frame in chunks)
 
     def remember(self, frame: Frame) -> None:
         """Keeps a published frame for a resend."""
@@ -151,7 +171,9 @@ class Publisher:
 
     def sweep(self) -> None:
         """Forgets what finished long ago."""
-        oldest = time.monotonic() - FINISHED_KEPT_S
+        now = time.monotonic()
+        self._unheard = {reply: at for reply, at in self._unheard.items() if now - at < UNHEARD_KEPT_S}
+        oldest = now - FINISHED_KEPT_S
         for job in [job for job, sent in self._ended.items() if (sent.ended_at or 0) < oldest]:
             self._forget_ended(job)
 

@@ -41,6 +41,8 @@ class Final(msgspec.Struct, frozen=True, array_like=True):
     as an HTTP error or, when the stream has begun, as an SSE error event. ``source`` is ``provider`` where a provider's
     own answer is passed through; ``headers`` go out with the answer if it has not begun. ``charged`` tells the
     relay that a retry would be paid twice. ``masked``: how many of each kind of personal data were masked in it.
+    ``before``: where 0 or more, ``body`` is the whole stream, and so many bytes of it come before its tail: it is kept
+    like that where nobody heard its frames.
     """
 
     status: int
@@ -50,6 +52,7 @@ class Final(msgspec.Struct, frozen=True, array_like=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     charged: bool = False
     masked: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    before: int = -1
 
 
 class Control(msgspec.Struct, frozen=True, array_like=True):

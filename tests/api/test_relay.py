@@ -221,6 +221,25 @@ async def test_an_ended_job_whose_last_frame_was_lost_is_answered_from_its_key(h
     assert (await client).content == answer("kept")
 
 
+async def test_a_stream_that_nobody_heard_is_answered_from_its_key_where_it_is_kept_whole(house: House) -> None:
+    async with reading(house) as client:
+        taken = await house.worker.take()
+        text = event("a") + event("b")
+        whole = Final(200, text + b"data: [DONE]\n\n", before=len(text))
+        await taken.end(whole, publish=False)  # its worker is gone: nobody has the frames
+        assert await client.whole() == whole.body
+
+
+async def test_of_a_stream_that_is_kept_whole_only_the_rest_goes_to_who_has_heard_the_beginning(house: House) -> None:
+    async with reading(house) as client:
+        taken = await house.worker.take()
+        await taken.say("a")
+        await until(lambda: client.data, "begun")
+        text = event("a")
+        await taken.end(Final(200, text + b"data: [DONE]\n\n", before=len(text)), kept_frame=True)
+        assert await client.whole() == event("a") + b"data: [DONE]\n\n"
+
+
 async def test_a_kept_answer_that_was_damaged_becomes_an_error(house: House) -> None:
     client = asyncio.create_task(house.ask())
     taken = await house.worker.take()
@@ -439,7 +458,7 @@ async def test_a_job_that_waits_longer_than_a_lease_after_the_subscription_broke
 async def kill_subscription(house: House) -> None:
     """CLIENT KILL of the front end's subscription, and only that."""
     for entry in await house.redis.client_list(_type="pubsub"):
-        if await house.redis.pubsub_numsub(house.parts.subscription.channel) and int(entry["sub"]) == 2:
+        if await house.redis.pubsub_numsub(house.parts.relay.channel) and int(entry["sub"]) == 2:
             await house.redis.client_kill_filter(_id=entry["id"])
     await until(lambda: house.parts.subscription.ready, "subscribed again")
 

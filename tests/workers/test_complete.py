@@ -17,10 +17,10 @@ from gateway.credit import admission, running
 from gateway.deployments.deployment import Deployment
 from gateway.wire import keys
 from gateway.wire.event import UsageEvent, decode_event
-from gateway.wire.frame import FINAL, KEPT, Control, decode_final
+from gateway.wire.frame import FINAL, KEPT, Control, Frame, decode_final, encode_final
 from tests.provider.dialects.openai import answer_text
 from tests.provider.server import Provider
-from tests.workers.line import MODEL, START_MICRO, TERMS, Line, chat, deployment, models_with, started
+from tests.workers.line import MODEL, REPLY, START_MICRO, TERMS, Heard, Line, chat, deployment, models_with, started
 from workers.calls import CallWorker
 from workers.metering import price_of
 
@@ -477,6 +477,34 @@ async def test_a_large_answer_goes_through_its_key(line: Line, start: Start) -> 
     kept = line.client.get(keys.kept(job))
     final = decode_final(line.kept_sealer.open(kept, job.encode()))
     assert json.loads(final.body)["choices"][0]["message"]["content"] == answer_text(40, 10000)
+
+
+@pytest.mark.parametrize("deaf", ["from the beginning", "at the end", "never"])
+async def test_a_stream_that_nobody_heard_is_kept_whole(
+    line: Line, provider: Provider, start: Start, deaf: str
+) -> None:
+    worker = await start(nobody_listens_s=60.0)
+    provider.gate.close()
+    job = await line.place(chat("[[mock tokens=9 gate=4]]", stream=True))
+    run = asyncio.create_task(worker.run(job))
+    await line.until(lambda: "aad " in line.of(job).text)
+    if deaf == "from the beginning":
+        worker.publisher.heard(REPLY, 0)
+    elif deaf == "at the end":
+        line.client.hset("wr:j:" + job, "reply", "nobody's")
+        worker.room.leases.calls()[0].reply = "nobody's"
+    provider.gate.open()
+    await run
+    await worker.room.redis.execute_command("PING")  # after whatever was still to be kept
+    sealed = line.client.get(keys.kept(job))
+    final = decode_final(line.kept_sealer.open(sealed, job.encode()))
+    if deaf == "never":
+        assert final.before == -1
+        assert "aad " not in final.body.decode()
+    else:
+        assert Heard([Frame(job, 1, 0, FINAL, encode_final(final))]).content() == answer_text(9)
+        assert final.body[final.before :].startswith(b"data: ")
+        assert 0 < final.before < len(final.body)
 
 
 async def test_a_model_without_a_deployment_says_what_to_configure(line: Line, start: Start) -> None:
