@@ -13,6 +13,7 @@ from tests.provider.server import Provider
 _STREAMS = 1_000
 _CALLERS = 200
 _WON = 60
+_FLOOD, _ASKED = 300, 20
 
 
 def test_one_worker_holds_a_thousand_open_streams(lone_scene: Scene) -> None:
@@ -69,3 +70,20 @@ def test_credit_is_used_to_its_end_and_not_beyond(strict_scene: Scene) -> None:
     left = scene.window()["balance_micro"]
     assert 0 <= left < 5_000_000, "less than one call's hold is left"
     assert scene.balance_matches(books)
+
+
+def test_a_flood_of_one_customer_does_not_make_another_wait_behind_it(
+    pair: Installation, fault_provider: Provider
+) -> None:
+    flood, other = (open_scene(pair, fault_provider, 100_000, "optimistic") for _ in range(2))
+    with load(flood.url, flood.key, [Ask(False, 3, "")], _FLOOD) as flooding:
+        flooding.wait_for_outcomes(_FLOOD)
+        before = len(flooding.outcomes)
+        with load(other.url, other.key, [Ask(False, 3, "")], 1) as asking:
+            asking.wait_for_outcomes(_ASKED, seconds=60)
+            outcomes = asking.finish()
+        meanwhile = len(flooding.outcomes) - before
+        flooding.finish()
+    assert [o for o in outcomes if not o.whole] == [], "refusals are the flood's"
+    # who stood behind the flood would see nearly all of its callers answered before each of his own answers
+    assert meanwhile < len(outcomes) * _FLOOD / 2
