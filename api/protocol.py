@@ -124,15 +124,12 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self.transport.write(self._answer)
+        ends = b"\r\nconnection: close\r\n" in self._answer
         self._answer = None
-        if self._keeps_alive():
-            self.on_response_complete()
-        else:
+        if ends:
             self.transport.close()
-
-    def _keeps_alive(self) -> bool:
-        parser: Any = self.parser
-        return bool(parser.should_keep_alive())
+        else:
+            self.on_response_complete()
 
     def _refusal_at_the_door(self) -> bytes | None:
         """The whole answer to a call of a flood: a task and an application for each would cost more than the calls that
@@ -145,9 +142,9 @@ class Protocol(HttpToolsProtocol):
         if refusal is None:
             return None
         status, headers, body = refusal
+        if not parser.should_keep_alive():
+            headers.append((b"connection", b"close"))
         lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
-        if not self._keeps_alive():
-            lines.append(b"connection: close\r\n")
         return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature

@@ -306,6 +306,12 @@ class TestTheDoor:
             status, error = refused(await line.rest())
             assert (status, error["type"]) == (503, "service_unavailable")
 
+    async def test_a_process_that_is_about_to_end_ends_the_connection_with_the_refusal(self, shut: House) -> None:
+        shut.parts.draining = True
+        async with dialled(shut) as line:
+            await line.say(call(b"{}") + SECOND.encode())
+            assert refused(await line.rest())[0] == 503
+
     async def test_calls_that_come_behind_one_under_way_are_refused_in_their_turn(self, shut: House) -> None:
         async with dialled(shut) as line:
             await line.say(SECOND.encode() + call(b"{}") + SECOND.encode())
