@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,14 @@ class PostgresForTests:
         return self.database(name)
 
     def drop(self, name: str) -> None:
-        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+        for _ in range(50):
+            try:
+                self.execute(statement)
+                return
+            except psycopg.errors.InsufficientPrivilege:  # a process of the server's own is just looking at it
+                time.sleep(0.1)
+        self.execute(statement)
 
     def execute(self, statement: sql.Composable) -> None:
         with psycopg.connect(self.admin_url, autocommit=True) as connection:

@@ -29,6 +29,7 @@ wr:later, wr:later:{org}, wr:deferred       the same three of jobs in the backgr
 wr:turns                string    jobs taken since the last of the background, while one waits there (TTL 600 s)
 wr:pace                 hash      jobs, ms, at, since: how workers took jobs while more were left (TTL 60 s)
 wr:called               string    a call is on its way to a worker (TTL half a second)
+wr:calls:told           string    how many calls there were while workers were awake: every eighth is a message all the same
 wr:awake                zset      worker that listens for calls -> when it last took jobs
 wr:reply:{instance}     channel   frames for one api process
 wr:ctl:{worker}         channel   calls, cancel and resend requests for one worker process

@@ -127,6 +127,21 @@ class TestWorkersThatAreAwake:
         stage.placed()
         assert [len(calls) for calls in self.listen().values()] == [0, 1]
 
+    def test_are_not_the_only_ones_every_eighth_call_wakes_another(self, stage: Stage, ears: object) -> None:
+        for _ in range(16):
+            stage.take(1, "w1", listening=True)
+            stage.placed()
+        assert len(self.listen()["w1"]) == 14
+        assert stage.messages() == 2
+
+    def test_call_through_celery_for_what_they_leave(self, stage: Stage, ears: object) -> None:
+        for _ in range(3):
+            stage.placed()
+        stage.client.delete(keys.CALL_QUEUE)
+        stage.take(2, "w1", listening=True)
+        assert self.listen()["w1"] == []
+        assert stage.messages() == 1
+
     def test_fall_asleep_after_a_second_without_jobs(self, stage: Stage, ears: object) -> None:
         stage.take(1, "w1", listening=True)
         stage.client.zadd(keys.AWAKE, {"w1": -1_000}, incr=True)
