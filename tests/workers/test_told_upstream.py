@@ -1,4 +1,4 @@
-"""What providers and clients are told beside the answer: traces where the operator wants it, and the slow lane's name."""
+"""Around a call: traces for providers where the operator wants it, the slow lane's name, and no call that is not noted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway import tracing
+from gateway.credit import running
 from tests.provider.server import Provider
 from tests.workers.line import Line, chat, deployment, started
 
@@ -65,5 +66,28 @@ async def test_an_answer_says_that_it_came_from_the_background(
     tiers = {chunk.get("service_tier") for chunk in (await line.ended(streamed)).chunks()[1:]}
     said = {json.loads(final.body).get("service_tier"), *tiers}
     assert said == {"flex"} if background else "flex" not in said
+    await worker.drain(5)
+    await worker.close()
+
+
+async def test_no_further_call_is_made_while_its_note_cannot_be_saved(
+    line: Line, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = await started(line, [deployment(provider.base_url)], heartbeat_s=60, backoff_s=0.01)
+    refused: list[int] = []
+    renew = running.renew
+
+    async def away(*args: Any) -> list[int]:
+        if len(provider.log.calls) == 1 and len(refused) < 4:
+            refused.append(1)
+            raise ConnectionError("Redis is away")
+        return await renew(*args)
+
+    monkeypatch.setattr(running, "renew", away)
+    job = await line.place(chat("[[mock error=500]]"))
+    await worker.run(job)
+    assert len(refused) == 4
+    assert len(provider.log.calls) > 1
+    assert (await line.ended(job)).final is not None
     await worker.drain(5)
     await worker.close()
