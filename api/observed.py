@@ -95,7 +95,7 @@ class Observed:
         except Overloaded as error:
             surface = surface_of(path)
             status, told, body = error_answer(error, surface)
-            told.append((b"x-request-id", uuid.uuid4().hex.encode()))
+            told += [(b"x-request-id", uuid.uuid4().hex.encode()), _NOSNIFF, _NO_STORE]
             if self.parts.draining:
                 told.append((b"connection", b"close"))
             endpoint = "chat" if path.endswith("/chat/completions") else "completions"

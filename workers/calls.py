@@ -41,6 +41,8 @@ MOST_TAKEN = 16
 FEW_CALLS = 32
 """With so few calls open, a slow loop is not their doing: the machine is busy, and waiting would not help."""
 PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.5
+PASS_ON_S = 1.0
+"""How long the end of a process waits until others are called instead of it: without Redis nobody can be."""
 SETTLE_S = 5.0
 """How long stopped calls may take to write their end."""
 
@@ -209,9 +211,11 @@ class CallWorker:
 
     async def drain(self, seconds: float) -> None:
         """Waits for open calls that long. What is left then is handed to other workers, or stopped and settled."""
-        self._draining = True
-        await self._pass_on()
         until = time.monotonic() + seconds
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PASS_ON_S):
+                await self._pass_on()
         while (left := self._running | self._taking) and time.monotonic() < until:
             await asyncio.wait(left, timeout=until - time.monotonic())
         for call in self.room.leases.calls():

@@ -201,7 +201,12 @@ async def _finish(room: Room, call: Call, ended: Ended) -> None:
 
 def _kept(room: Room, call: Call, final: Final, *, whole: bool) -> bytes:
     """The answer as it is kept for its front end, sealed. A stream's tail is enough where its frames were heard."""
-    if whole and call.job.stream and final.status < 400 and (before := room.publisher.whole(call.id)) is not None:
+    if (
+        whole
+        and call.job.stream
+        and final.status < 400
+        and (before := room.publisher.whole(call.id, call.seq)) is not None
+    ):
         final = msgspec.structs.replace(final, body=before + final.body, before=len(before))
     return room.kept_sealer.seal(encode_final(final), call.id.encode())
 

@@ -20,7 +20,8 @@ log = structlog.get_logger("workers.publisher")
 FINISHED_KEPT_S = 30.0
 """How long a finished job's frames can be asked for again; by then its relay has given up."""
 MOST_WHOLE_BYTES = 1024 * 1024
-"""A longer stream is not kept whole: Redis holds the credit windows too."""
+"""A longer stream is not kept whole: Redis holds the credit windows too. All of a worker's together are no more than its
+memory for repairs."""
 UNHEARD_KEPT_S = 3_600.0
 """Longer than any call runs."""
 FRAME_OVERHEAD_BYTES = 160
@@ -118,13 +119,12 @@ class Publisher:
         """Whether anything that went out on a channel since that moment (monotonic) is known to have reached nobody."""
         return self._unheard.get(reply, -1.0) >= moment
 
-    def whole(self, job: str) -> bytes | None:
-        """Everything of a stream that was sent so far; None where it is not all here, or too much to keep in Redis."""
+    def whole(self, job: str, count: int) -> bytes | None:
+        """The first ``count`` pieces of a stream, all that was sent of it; None where the memory has lost one of them, or
+        they are too much to keep in Redis."""
         sent = self._sent.get(job)
-        if sent is None:
-            return b""
-        chunks = [frame for frame in sent.frames if frame.kind == CHUNK]
-        if sent.size > MOST_WHOLE_BYTES or [frame.seq for frame in chunks] != list(range(len(chunks))):
+        chunks = [frame for frame in sent.frames if frame.kind == CHUNK] if sent else []
+        if len(chunks) != count or sum(len(frame.data) for frame in chunks) > MOST_WHOLE_BYTES:
             return None
         return b"".join(frame.data for frame in chunks)
 

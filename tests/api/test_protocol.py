@@ -285,6 +285,7 @@ class TestTheDoor:
                 assert (status, json.loads(body)["error"]["type"]) == (503, "service_unavailable")
                 assert 2 <= int(head["retry-after"]) <= 3
                 assert head["x-request-id"] and head["date"]
+                assert (head["cache-control"], head["x-content-type-options"]) == ("no-store", "nosniff")
 
     async def test_the_next_request_of_the_connection_is_answered(self, shut: House) -> None:
         async with dialled(shut) as line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -53,6 +54,34 @@ async def test_no_publish_is_larger_than_one_may_be() -> None:
     publisher.flush()
     assert [frame.seq for _, frames in wire.published for frame in frames] == list(range(10))
     assert max(sum(len(frame.data) for frame in frames) for _, frames in wire.published) <= MAX_PUBLISHED_BYTES
+
+
+async def test_a_stream_is_whole_while_the_memory_has_lost_none_of_it() -> None:
+    publisher, _ = made(Wire(), most_bytes=2_000)
+    assert publisher.whole("a", 0) == b""
+    for seq in range(3):
+        publisher.chunk("one", "a", 1, seq, b"%d" % seq * 300)
+    assert publisher.whole("a", 3) == b"0" * 300 + b"1" * 300 + b"2" * 300
+    assert publisher.whole("a", 4) is None
+    for seq in range(3, 40):
+        publisher.chunk("one", "a", 1, seq, b"x" * 300)
+    assert publisher.whole("a", 40) is None, "the older half has been dropped"
+    publisher.ended("a")
+    assert publisher.whole("a", 40) is None
+
+
+async def test_what_reached_nobody_is_known_by_its_channel_and_time() -> None:
+    wire = Wire()
+    publisher, _ = made(wire)
+    began = time.monotonic()
+    assert not publisher.unheard_since("one", began)
+    wire.listeners = 0
+    publisher.chunk("one", "a", 1, 0, b"x")
+    publisher.flush()
+    await asyncio.sleep(0)
+    assert publisher.unheard_since("one", began)
+    assert not publisher.unheard_since("two", began)
+    assert not publisher.unheard_since("one", time.monotonic() + 1)
 
 
 async def test_a_channel_without_listeners_is_told_once_it_lasts() -> None:
