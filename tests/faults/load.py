@@ -48,6 +48,8 @@ class Outcome:
     broken: str = ""
     """The connection ended instead of the answer."""
     usage: dict[str, Any] | None = None
+    retry_after_s: float = 0.0
+    """When a refusal says that it is worth asking again."""
 
     @property
     def whole(self) -> bool:
@@ -68,6 +70,7 @@ async def call(session: aiohttp.ClientSession, url: str, key: str, ask: Ask) -> 
             outcome.status = response.status
             if response.status != 200:
                 outcome.error = msgspec.json.decode(await response.read())["error"]
+                outcome.retry_after_s = float(response.headers.get("retry-after", 0))
             elif ask.stream:
                 await _read_events(response, outcome)
             else:
@@ -102,11 +105,15 @@ def _read_json(body: bytes, outcome: Outcome) -> None:
 
 
 class Load:
-    """Callers that ask again as soon as they are answered, until they are told to stop; or once each."""
+    """Callers that ask again as soon as they are answered, until they are told to stop; or once each.
 
-    def __init__(self, url: str, key: str, asks: list[Ask], concurrency: int, once: bool) -> None:
+    The patient ask again when they are told to come later, as SDKs do: how large a burst is let in depends on the machine.
+    """
+
+    def __init__(self, url: str, key: str, asks: list[Ask], concurrency: int, once: bool, patient: bool) -> None:
         self.outcomes: list[Outcome] = []
-        self._url, self._key, self._asks, self._concurrency, self._once = url, key, asks, concurrency, once
+        self._url, self._key, self._asks, self._concurrency = url, key, asks, concurrency
+        self._once, self._patient = once, patient
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._run()), name="load", daemon=True)
@@ -137,6 +144,9 @@ class Load:
         turn = number
         while not self._stopping.is_set():
             outcome = await call(session, self._url, self._key, self._asks[turn % len(self._asks)])
+            if self._patient and outcome.status == 503 and outcome.retry_after_s:
+                await asyncio.sleep(outcome.retry_after_s)
+                continue
             turn += 1
             with self._changed:
                 self.outcomes.append(outcome)
@@ -148,9 +158,11 @@ class Load:
 
 
 @contextmanager
-def load(url: str, key: str, asks: list[Ask], concurrency: int, *, once: bool = False) -> Iterator[Load]:
+def load(
+    url: str, key: str, asks: list[Ask], concurrency: int, *, once: bool = False, patient: bool = False
+) -> Iterator[Load]:
     """Starts the callers; they are stopped at the end whatever happens."""
-    running = Load(url, key, asks, concurrency, once)
+    running = Load(url, key, asks, concurrency, once, patient)
     running.start()
     try:
         yield running

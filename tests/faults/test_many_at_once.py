@@ -1,17 +1,16 @@
 """Many callers at the same moment: streams on one worker, and a credit that does not suffice for all."""
 
 import resource
-from contextlib import ExitStack
 from decimal import Decimal
 
 import pytest
 
 from tests.faults.conftest import Scene, open_scene
-from tests.faults.load import Ask, Load, load
+from tests.faults.load import Ask, load
 from tests.operating import Installation, until
 from tests.provider.server import Provider
 
-_STREAMS, _OPENED_TOGETHER = 1_000, 100
+_STREAMS = 1_000
 _CALLERS = 200
 _WON = 60
 _FLOOD, _ASKED = 300, 20
@@ -25,18 +24,12 @@ def test_one_worker_holds_a_thousand_open_streams(lone_scene: Scene) -> None:
         first.wait_for_outcomes(4)  # connections are open and the key is known, as in a process that has served before
     gate.close()
     assert len(lone_scene.installation.pids("worker")) == 1
-    with ExitStack() as open_together:
-        groups: list[Load] = []
-        while len(groups) * _OPENED_TOGETHER < _STREAMS:
-            # a burst beyond what a second lets in would be refused, as it has to be
-            together = load(lone_scene.url, lone_scene.key, [Ask(True, 3, "gate=1")], _OPENED_TOGETHER, once=True)
-            groups.append(open_together.enter_context(together))
-            expected = len(groups) * _OPENED_TOGETHER
-            until(lambda n=expected: gate.waiting >= n or groups[-1].outcomes, f"{expected} streams open", seconds=60)
-            assert [o for group in groups for o in group.outcomes] == []
+    with load(lone_scene.url, lone_scene.key, [Ask(True, 3, "gate=1")], _STREAMS, once=True, patient=True) as running:
+        until(lambda: gate.waiting >= _STREAMS or running.outcomes, "all streams open at the provider", seconds=60)
+        assert running.outcomes == []
         assert lone_scene.window()["slots"] == _STREAMS
         gate.open()
-        outcomes = [outcome for group in groups for outcome in group.finish()]
+        outcomes = running.finish()
     assert [o for o in outcomes if not o.whole] == []
     books = lone_scene.books([*first.outcomes, *outcomes])
     assert books.differences() == []

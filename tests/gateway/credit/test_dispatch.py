@@ -106,7 +106,8 @@ class TestWorkersThatAreAwake:
                 ears.get_message(timeout=5)
 
             def listen() -> dict[str, list[Control]]:
-                while message := ears.get_message():
+                ears.ping()  # what was published before is heard before the answer
+                while (message := ears.get_message(timeout=5)) and message["type"] != "pong":
                     heard[message["channel"].decode().rpartition(":")[2]].append(decode_control(message["data"]))
                 return heard
 
@@ -144,7 +145,7 @@ class TestWorkersThatAreAwake:
 
     def test_fall_asleep_after_a_second_without_jobs(self, stage: Stage, ears: object) -> None:
         stage.take(1, "w1", listening=True)
-        stage.client.zadd(keys.AWAKE, {"w1": -1_000}, incr=True)
+        stage.client.zadd(keys.AWAKE, {"w1": -1_001}, incr=True)
         stage.placed()
         assert stage.messages() == 1
         assert self.listen()["w1"] == []
