@@ -88,5 +88,6 @@ class CatalogueCache:
 
     async def _load(self) -> None:
         snapshot = await self._loader.load()
-        self._snapshot = snapshot
-        self._listing = (0, b"")
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._listing = (0, b"")

@@ -15,7 +15,7 @@ from gateway.accounts.guardrail_events import Event
 from gateway.accounts.identity import Identity
 from gateway.accounts.store import IdentityStore
 from gateway.catalogue.snapshot import Snapshot
-from gateway.db.catalogue_store import load_snapshot
+from gateway.db.catalogue_store import CatalogueReader
 from gateway.db.connect import async_engine
 from gateway.settings import Settings
 
@@ -32,8 +32,9 @@ class PostgresSources:
     def __init__(self, settings: Settings) -> None:
         self._engine = async_engine(settings.database_url)
         self._store = IdentityStore(self._engine)
-        self._sandbox = settings.sandbox
-        self._stop_business_days = settings.fx_stop_business_days
+        self._catalogue = CatalogueReader(
+            self._engine, sandbox=settings.sandbox, stop_business_days=settings.fx_stop_business_days
+        )
 
     def sources(self) -> Sources:
         """The same object in every part."""
@@ -71,7 +72,7 @@ class PostgresSources:
 
     async def load(self) -> Snapshot:
         """See ``SnapshotLoader``."""
-        return await _or_away(load_snapshot(self._engine, self._sandbox, self._stop_business_days))
+        return await _or_away(self._catalogue.load())
 
     async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
         """See ``ReceiptLoader``."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 SETTLER = 7_301_002
 """Advisory lock of whoever moves usage from Redis to PostgreSQL, and changes from PostgreSQL to Redis."""
@@ -27,20 +28,17 @@ class SettlerLock:
     def turn(self, *, wait: bool = False) -> Generator[Connection | None]:
         """The connection, with the lock held until the block ends; None where another holds it and ``wait`` is off.
 
-        The block opens its own transactions. Raises ``sqlalchemy.exc.DBAPIError`` where PostgreSQL is away; the next
-        turn connects again.
+        The block opens its own transactions. Raises ``psycopg.Error`` or ``sqlalchemy.exc.DBAPIError`` where PostgreSQL
+        is away; the next turn connects again.
         """
         try:
             connection = self._connected()
             function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
-            with connection.begin():
-                taken = connection.execute(text(f"SELECT {function}(:lock)"), {"lock": SETTLER}).scalar_one()
-            if taken is False:
+            if ask(connection, f"SELECT {function}({SETTLER})")[0] is False:
                 yield None
                 return
             yield connection
-            with connection.begin():
-                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": SETTLER})
+            ask(connection, f"SELECT pg_advisory_unlock({SETTLER})")
         except BaseException:
             self.close()
             raise
@@ -56,3 +54,16 @@ class SettlerLock:
         if self._connection is None:
             self._connection = self._engine.connect()
         return self._connection
+
+
+def ask(connection: Connection, query: str) -> Any:
+    """The only row of a query, asked outside a transaction: one round trip instead of three, on the driver itself.
+
+    Five times a second there is mostly nothing else to do. Raises ``psycopg.Error``; the connection is then not to be
+    used any more.
+    """
+    driver: Any = connection.connection.driver_connection
+    driver.autocommit = True
+    row = driver.execute(query).fetchone()
+    driver.autocommit = False
+    return row

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from billing import ledger, metrics, window
+from billing.lock import ask
 from billing.settlement import settle
 from gateway.accounts import outbox
 from gateway.credit import upkeep
@@ -24,6 +25,10 @@ RELAYED = 500
 SWEPT = 200
 """Holds ended in one call: the script must not keep Redis from admitting for more than a few milliseconds."""
 TOPUPS = 100
+_TO_DO = f"""
+SELECT CAST(epoch AS text), redis_run_id, EXISTS (SELECT FROM topup_request WHERE state = 'pending'),
+    EXISTS (SELECT FROM outbox WHERE applied_at IS NULL)
+FROM window_epoch WHERE cell = '{window.CELL}'"""
 
 
 def turn(redis: Any, connection: Connection, settings: Settings) -> bool:
@@ -34,11 +39,13 @@ def turn(redis: Any, connection: Connection, settings: Settings) -> bool:
 
     The caller holds the settler's lock on ``connection``. Raises what the two stores raise when they are away.
     """
-    if not window.is_ours(redis, connection):
+    epoch, run_id, topups, changes = ask(connection, _TO_DO)
+    ours = window.is_ours(redis, epoch, run_id)
+    if not ours:
         window.rebuild(redis, connection, settings.settle_batch)
     settled = settle(redis, connection, settings.settle_batch)
-    booked = book_topups(connection)
-    relayed = relay(redis, connection)
+    booked = book_topups(connection) if topups else 0
+    relayed = relay(redis, connection) if changes or booked or settled or not ours else 0
     return settled >= settings.settle_batch or booked >= TOPUPS or relayed >= RELAYED
 
 

@@ -25,14 +25,12 @@ log = structlog.get_logger(__name__)
 CELL = "main"
 
 
-def is_ours(redis: Any, connection: Connection) -> bool:
+def is_ours(redis: Any, epoch: str, run_id: str | None) -> bool:
     """Whether this Redis holds the window of PostgreSQL's epoch and has not restarted since it was built.
 
     A restart may have lost the last second of the append-only file: only a rebuild makes the window exact again.
     """
-    with connection.begin():
-        epoch, known = epoch_and_run_id(connection)
-    return redis.execute_command("GET", keys.EPOCH) == epoch.encode() and run_id(redis) == known
+    return upkeep.identity(redis) == (epoch, run_id)
 
 
 def epoch_and_run_id(connection: Connection) -> tuple[str, str | None]:
@@ -41,11 +39,6 @@ def epoch_and_run_id(connection: Connection) -> tuple[str, str | None]:
         text("SELECT epoch, redis_run_id FROM window_epoch WHERE cell = :cell"), {"cell": CELL}
     ).one()
     return str(row.epoch), row.redis_run_id
-
-
-def run_id(redis: Any) -> str:
-    """The id that a Redis server gives itself at each start."""
-    return str(redis.info("server")["run_id"])
 
 
 def rebuild(redis: Any, connection: Connection, batch: int) -> int:
@@ -68,7 +61,7 @@ def rebuild(redis: Any, connection: Connection, batch: int) -> int:
                 "UPDATE window_epoch SET epoch = epoch + 1, redis_run_id = :run_id, changed_at = now() "
                 "WHERE cell = :cell RETURNING epoch"
             ),
-            {"run_id": run_id(redis), "cell": CELL},
+            {"run_id": upkeep.identity(redis)[1], "cell": CELL},
         ).scalar_one()
     holds = upkeep.rebuild_end(redis, windows, str(epoch))
     metrics.REBUILDS.inc()

@@ -60,6 +60,8 @@ def deliver(connection: Connection, settings: Settings) -> int:
     """Tries what is due, up to ``AT_ONCE`` messages side by side. Returns how many were tried. Commits by itself."""
     with connection.begin():
         due = connection.execute(text(_CLAIM), {"claim": CLAIM_S, "most": AT_ONCE}).all()
+        if not due:
+            return 0
         webhooks = {
             row.org: row
             for row in connection.execute(
@@ -67,8 +69,6 @@ def deliver(connection: Connection, settings: Settings) -> int:
                 {"orgs": [row.org for row in due]},
             )
         }
-    if not due:
-        return 0
     tries = asyncio.run(_try_all(due, webhooks, settings))
     with connection.begin():
         for row, attempt in zip(due, tries, strict=True):

@@ -39,8 +39,7 @@ def check_until(redis: Any, connection: Connection, before_ms: int) -> None:
 
     Inside a transaction of the caller's.
     """
-    epoch, run_id = window.epoch_and_run_id(connection)
-    if redis.execute_command("GET", keys.EPOCH) != epoch.encode() or window.run_id(redis) != run_id:
+    if not window.is_ours(redis, *window.epoch_and_run_id(connection)):
         raise NotCollectedError("the credit window is being rebuilt: what is open is not known")
     open_jobs = sum(1 for job in _open_jobs(redis) if ids.milliseconds(job) < before_ms)
     if open_jobs:

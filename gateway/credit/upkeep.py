@@ -63,6 +63,12 @@ class OrgWindow:
     """(key, version, spent micro-won)"""
 
 
+def identity(redis: SyncExecutor) -> tuple[str | None, str]:
+    """The epoch of the window that this Redis holds, and the id of the server process, another one after each start."""
+    epoch, run_id = scripts.IDENTITY.run_sync(redis, [keys.EPOCH], [])
+    return None if epoch is None else epoch.decode(), run_id.decode()
+
+
 def rebuild_begin(redis: SyncExecutor) -> int:
     """Closes the window. Returns how many jobs are open."""
     return int(scripts.REBUILD_BEGIN.run_sync(redis, [], []))

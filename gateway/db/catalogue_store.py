@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import Connection, Engine, RowMapping, select
+from sqlalchemy import Connection, RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from gateway.business_days import after_business_days
@@ -24,25 +24,43 @@ _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
 
-async def load_snapshot(engine: AsyncEngine, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
+# Prices and rates are only ever added, so their numbers tell; what changes in place is small.
+_STATE = sa.text("""
+SELECT concat_ws(' ',
+    (SELECT count(*) FROM price), (SELECT count(*) FROM exchange_rate),
+    (SELECT md5(string_agg(model || ' ' || state, ',' ORDER BY model)) FROM model_state),
+    (SELECT md5(string_agg(concat_ws(' ', d.id, d.model, d.domestic, d.no_training, coalesce(w.weight, d.weight) > 0),
+        ',' ORDER BY d.id)) FROM deployment d LEFT JOIN deployment_weight w ON w.deployment = d.id))""")
+
+
+class CatalogueReader:
+    """Reads the catalogue again where it has changed: with years of rates and prices that holds an event loop up.
+
+    Args:
+        sandbox, stop_business_days: see ``read_snapshot``.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, sandbox: bool, stop_business_days: int | None = None) -> None:
+        self._engine = engine
+        self._how = sandbox, stop_business_days
+        self._read: tuple[str, Snapshot] | None = None
+
+    async def load(self) -> Snapshot:
+        """The catalogue as stored now; the same object where it is what it was."""
+        async with self._engine.connect() as connection:
+            state = str((await connection.execute(_STATE)).scalar_one())
+            if self._read is None or self._read[0] != state:
+                self._read = state, await connection.run_sync(read_snapshot, *self._how)
+        return self._read[1]
+
+
+def read_snapshot(connection: Connection, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
     """The catalogue as stored now. ``sandbox`` offers the ``sandbox/*`` models; without it they do not exist.
 
     The latest published rate whose date is not after the call's Seoul date applies, from the moment it was entered.
     Once that is more than ``stop_business_days`` Korean business days old, nothing has terms: the price would be a
     guess.
     """
-    async with engine.connect() as connection:
-        return await connection.run_sync(read_snapshot, sandbox, stop_business_days)
-
-
-def load_snapshot_sync(engine: Engine, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
-    """The same on a blocking engine."""
-    with engine.connect() as connection:
-        return read_snapshot(connection, sandbox, stop_business_days)
-
-
-def read_snapshot(connection: Connection, sandbox: bool, stop_business_days: int | None = None) -> Snapshot:
-    """The same on an open connection."""
     packaged = builtin()
     states = {row.model: row.state for row in connection.execute(select(catalogue.model_state))}
     models = {
@@ -116,8 +134,6 @@ def _rate(row: RowMapping) -> FxRate:
 def _deployed(connection: Connection) -> dict[str, tuple[set[tuple[bool, bool]], set[str]]]:
     """Models with deployments that are not drained, of which kinds (domestic, no training) these are, and their ids;
     read by name: the table is the deployments' own."""
-    if connection.scalar(sa.text("SELECT to_regclass('deployment')")) is None:
-        return {}
     rows = connection.execute(
         sa.text(
             "SELECT d.id, d.model, d.domestic, d.no_training FROM deployment d "

@@ -20,7 +20,7 @@ from gateway.accounts.store import IdentityStore
 from gateway.credit import admission, upkeep
 from gateway.credit.admission import Placed, Refused
 from gateway.db import connect, migrate
-from gateway.db.catalogue_store import load_snapshot
+from gateway.db.catalogue_store import CatalogueReader
 from tests.gateway.credit.scene import placement
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +63,7 @@ async def test_the_front_ends_role_suffices_for_all_that_its_users_change(
     assert identity is not None
     assert (identity.role, identity.key_version, identity.org_version) == ("owner", 3, 2)
     await store.touch_last_used({identity.key_id: 1})
-    assert (await load_snapshot(front, sandbox=True)).available >= {"sandbox/echo"}
+    assert (await CatalogueReader(front, sandbox=True).load()).available >= {"sandbox/echo"}
 
 
 def test_billings_role_writes_the_outbox_and_books_top_ups(

@@ -14,7 +14,7 @@ from gateway.catalogue.model import UnknownModel
 from gateway.catalogue.packaged import builtin
 from gateway.db import connect
 from gateway.db import seed as seeding
-from gateway.db.catalogue_store import load_snapshot, milliseconds, read_snapshot
+from gateway.db.catalogue_store import milliseconds, read_snapshot
 from gateway.db.seed import PriceChanged, seed, seed_rate
 from gateway.db.tables import catalogue
 from gateway.wire.ids import SEOUL
@@ -116,13 +116,3 @@ def test_a_disabled_model_is_unknown_and_the_snapshot_gets_another_version(conne
     with pytest.raises(UnknownModel):
         after.resolve("openai/gpt-4o", "bizrouter")
     assert before.version != after.version
-
-
-@pytest.mark.anyio
-async def test_the_front_ends_engine_loads_the_same_snapshot(database_url: str) -> None:
-    seed(database_url)
-    blocking, engine = connect.engine(database_url), connect.async_engine(database_url)
-    with blocking.connect() as connection:
-        assert await load_snapshot(engine, sandbox=True) == read_snapshot(connection, sandbox=True)
-    await engine.dispose()
-    blocking.dispose()
