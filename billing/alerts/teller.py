@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 2.0
 """Between two looks at all limits: people act in minutes, and a look reads every key that has a limit."""
-REST_S = 0.5
+REST_S = 1.0
 AWAY_S = 2.0
 
 

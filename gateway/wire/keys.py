@@ -30,6 +30,7 @@ wr:turns                string    jobs taken since the last of the background, w
 wr:pace                 hash      jobs, ms, at, since: how workers took jobs while more were left (TTL 60 s)
 wr:called               string    a call is on its way to a worker (TTL half a second)
 wr:calls:told           string    how many calls there were while workers were awake: every eighth is a message all the same
+wr:woken                string    a moment ago a message went out for workers that sleep
 wr:awake                zset      worker that listens for calls -> when it last took jobs
 wr:reply:{instance}     channel   frames for one api process
 wr:ctl:{worker}         channel   calls, cancel and resend requests for one worker process

@@ -104,6 +104,6 @@ if places > 0 then
   end
   local left = redis.call('LLEN', 'wr:ready')
   if left > 0 and first > 0 then note_pace(first, oldest) end
-  if left > 0 or later then call_worker(ARGV[5], ARGV[6], worker) end -- more than one takes: somebody who sleeps, too
+  if left > 0 or later then call_worker(ARGV[5], ARGV[6], worker, now, true) end
 end
 return taken

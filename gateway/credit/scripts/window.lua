@@ -144,11 +144,17 @@ end
 -- Lets a worker know that jobs wait. One call on its way is enough: whoever hears it takes many jobs, and calls again
 -- if more are left. A worker that dies with it leaves a flag that lapses. Workers that took jobs a moment ago are awake:
 -- one of them is told on its own channel, the one whose last take is longest ago first. Where nobody is, or `now` is nil,
--- a message goes to Celery's queue; so does every eighth call, because workers that sleep would never get one otherwise.
-local AWAKE_MS, ASLEEP_TOO = 1000, 8
-local function call_worker(queue, message, job, now)
+-- a message goes to Celery's queue; so does every eighth call, and one for jobs that a take left over (`left`), because
+-- workers that sleep would never get one otherwise; but no more of them than could wake all in a moment: each costs
+-- a worker as much as several calls do.
+local AWAKE_MS, ASLEEP_TOO, WAKE_MS, WAKE_SOONER_MS = 1000, 8, 250, 50
+local function call_worker(queue, message, job, now, left)
   if not redis.call('SET', 'wr:called', '1', 'NX', 'PX', 500) then return end
-  if now and redis.call('INCR', 'wr:calls:told') % ASLEEP_TOO ~= 0 then
+  local sleepers = not now
+  if now and (left or redis.call('INCR', 'wr:calls:told') % ASLEEP_TOO == 0) then
+    sleepers = redis.call('SET', 'wr:woken', '1', 'NX', 'PX', left and WAKE_SOONER_MS or WAKE_MS)
+  end
+  if not sleepers then
     for _, worker in ipairs(redis.call('ZRANGEBYSCORE', 'wr:awake', int(now - AWAKE_MS), '+inf', 'LIMIT', 0, 8)) do
       if redis.call('PUBLISH', 'wr:ctl:' .. worker, cmsgpack.pack({'take', ''})) > 0 then return end
       redis.call('ZREM', 'wr:awake', worker)

@@ -129,19 +129,33 @@ class TestWorkersThatAreAwake:
         assert [len(calls) for calls in self.listen().values()] == [0, 1]
 
     def test_are_not_the_only_ones_every_eighth_call_wakes_another(self, stage: Stage, ears: object) -> None:
-        for _ in range(16):
-            stage.take(1, "w1", listening=True)
-            stage.placed()
-        assert len(self.listen()["w1"]) == 14
-        assert stage.messages() == 2
+        def calls(most: int) -> None:
+            for _ in range(most):
+                stage.take(1, "w1", listening=True)
+                stage.placed()
 
-    def test_call_through_celery_for_what_they_leave(self, stage: Stage, ears: object) -> None:
-        for _ in range(3):
+        calls(15)
+        assert stage.messages() == 1
+        stage.client.pexpire("wr:woken", 60_000)
+        calls(9)  # two more are due, but one was a moment ago
+        assert (len(self.listen()["w1"]), stage.messages()) == (23, 1)
+        stage.client.delete("wr:woken")
+        calls(8)
+        assert (len(self.listen()["w1"]), stage.messages()) == (30, 2)
+        assert 0 < int(stage.client.pttl("wr:woken")) <= 250  # pyright: ignore[reportArgumentType]
+
+    def test_call_one_that_sleeps_for_what_they_leave_and_soon_after_one_that_is_awake(
+        self, stage: Stage, ears: object
+    ) -> None:
+        for _ in range(6):
             stage.placed()
         stage.client.delete(keys.CALL_QUEUE)
         stage.take(2, "w1", listening=True)
-        assert self.listen()["w1"] == []
-        assert stage.messages() == 1
+        assert (self.listen()["w1"], stage.messages()) == ([], 1)
+        assert 0 < int(stage.client.pttl("wr:woken")) <= 50  # pyright: ignore[reportArgumentType]
+        stage.client.set("wr:woken", "1")
+        stage.take(2, "w1", listening=True)
+        assert (len(self.listen()["w1"]), stage.messages()) == (1, 1)
 
     def test_fall_asleep_after_a_second_without_jobs(self, stage: Stage, ears: object) -> None:
         stage.take(1, "w1", listening=True)
