@@ -40,6 +40,10 @@ MOST_TAKEN = 16
 """Jobs for one message: enough to make what a message costs small, few enough to leave the rest to other workers."""
 FEW_CALLS = 32
 """With so few calls open, a slow loop is not their doing: the machine is busy, and waiting would not help."""
+BACKGROUND_PLACES = 0.75
+"""Of a worker's places: calls that somebody waits for find some free, however much work of the background there is."""
+BEHIND_S = 1.0
+"""How often another worker is called for work of the background that this one has no place for: it may have none either."""
 PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.5
 PASS_ON_S = 1.0
 """How long the end of a process waits until others are called instead of it: without Redis nobody can be."""
@@ -110,6 +114,10 @@ class CallWorker:
         self._taking: set[asyncio.Task[None]] = set()
         self._draining = False
         self._waiting = False
+        self._behind = False
+        """Work of the background waits until some of it ends here."""
+        self._pass_behind_at = 0.0
+        self._most_background = max(1, int(settings.worker_calls * BACKGROUND_PLACES))
 
     @property
     def ready(self) -> bool:
@@ -147,7 +155,8 @@ class CallWorker:
         self._taking.add(task)  # a drain waits for what is taken just now
         try:
             listening = self.places is not None and not self._draining
-            claims = await take(self.room, 1 + more, listening=listening)
+            background = max(0, self._most_background - self.room.leases.background)
+            claims, self._behind = await take(self.room, 1 + more, background, listening=listening)
         finally:
             self._taking.discard(task)
         left = max(1, len(claims))
@@ -159,6 +168,7 @@ class CallWorker:
             left -= 1
             if left:
                 places.release(1)
+            self._look_behind()
 
         loop = asyncio.get_running_loop()
         tasks = [loop.create_task(run(claim)) for claim in claims]
@@ -200,8 +210,17 @@ class CallWorker:
                 await self.take(places)
             finally:
                 places.release(1)
+            if self._behind and time.monotonic() >= self._pass_behind_at:
+                self._pass_behind_at = time.monotonic() + BEHIND_S
+                await self._pass_on()
         else:
             await self._pass_on()
+
+    def _look_behind(self) -> None:
+        """Work of the background that was left waiting comes in as soon as it may."""
+        if self._behind and self.room.leases.background < self._most_background:
+            self._behind = False
+            self._called()
 
     async def _pass_on(self) -> None:
         try:

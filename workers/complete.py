@@ -47,20 +47,26 @@ async def complete(room: Room, job_id: str) -> None:
         _not_claimed(room, claimed)
 
 
-async def take(room: Room, places: int, *, listening: bool) -> list[running.Claim]:
+async def take(room: Room, places: int, background: int, *, listening: bool) -> tuple[list[running.Claim], bool]:
     """Claims up to ``places`` of the jobs that wait. Raises nothing; none where Redis stays away.
 
-    ``listening``: this worker may be called on its own channel for the next ones.
+    ``background``: how many of them may be of the background. ``listening``: this worker may be called on its own
+    channel for the next ones. Also returns whether jobs of the background were left for want of such places.
     """
     lease_ms = int(room.settings.lease_s * 1000)
-    taken = await _patiently(lambda: running.take(room.redis, room.worker, lease_ms, places, listening=listening))
+    taken = await _patiently(
+        lambda: running.take(room.redis, room.worker, lease_ms, places, background, listening=listening)
+    )
     claims: list[running.Claim] = []
+    behind = False
     for claimed in taken or []:
         if isinstance(claimed, running.Claim):
             claims.append(claimed)
+        elif claimed.reason == "behind":
+            behind = True
         else:
             _not_claimed(room, claimed)
-    return claims
+    return claims, behind
 
 
 async def carry_out(room: Room, claimed: running.Claim) -> None:

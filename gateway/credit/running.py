@@ -31,9 +31,10 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class NotClaimed(msgspec.Struct, frozen=True):
-    """``gone``: ended or cancelled. ``leased``: another worker runs it. ``spent``: claimed too often, ended now."""
+    """``gone``: ended or cancelled. ``leased``: another worker runs it. ``spent``: claimed too often, ended now.
+    ``behind``: no job's, but that background jobs wait which this worker may not have now."""
 
-    reason: Literal["gone", "leased", "spent"]
+    reason: Literal["gone", "leased", "spent", "behind"]
     job: str
     reply: str = ""
     epoch: int = 0
@@ -54,19 +55,20 @@ LOST, RENEWED, CANCELLED, DISOWNED = 0, 1, 2, 3
 
 async def claim(redis: AsyncExecutor, job: str, worker: str, lease_ms: int) -> Claim | NotClaimed:
     """Takes the job, or says why not. The claim, not the message, decides who runs it."""
-    [answer] = await _claim(redis, worker, lease_ms, 0, [job])
+    [answer] = await _claim(redis, worker, lease_ms, 0, 0, [job])
     return answer
 
 
 async def take(
-    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, *, listening: bool = False
+    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, background: int, *, listening: bool = False
 ) -> list[Claim | NotClaimed]:
     """Takes up to ``places`` of the waiting jobs, each organisation in turn; calls another worker if more are left.
 
+    ``background``: how many of them may be of the background; where more wait, the last answer is ``behind``.
     ``listening``: the worker hears ``Control("take")`` on its channel, and may be called by it for the next second.
     What is not claimed among them was ended here: claimed too often (``spent``).
     """
-    return await _claim(redis, worker, lease_ms, places, [], listening)
+    return await _claim(redis, worker, lease_ms, places, background, [], listening)
 
 
 async def pass_on(redis: AsyncExecutor, worker: str) -> None:
@@ -75,9 +77,15 @@ async def pass_on(redis: AsyncExecutor, worker: str) -> None:
 
 
 async def _claim(
-    redis: AsyncExecutor, worker: str, lease_ms: int, places: int, named: list[str], listening: bool = False
+    redis: AsyncExecutor,
+    worker: str,
+    lease_ms: int,
+    places: int,
+    background: int,
+    named: list[str],
+    listening: bool = False,
 ) -> list[Claim | NotClaimed]:
-    args = [worker, lease_ms, MOST_EPOCHS, places, keys.CALL_QUEUE, CALL_MESSAGE, int(listening), *named]
+    args = [worker, lease_ms, MOST_EPOCHS, places, keys.CALL_QUEUE, CALL_MESSAGE, int(listening), background, *named]
     return [_claimed(answer) for answer in await scripts.CLAIM.run(redis, [], args)]
 
 

@@ -73,6 +73,32 @@ async def test_without_a_place_it_passes_the_call_on(line: Line, worker: CallWor
     assert line.client.zcard(keys.AWAKE) == 0
 
 
+async def test_the_background_never_has_all_places_and_comes_in_as_its_own_ends(line: Line, provider: Provider) -> None:
+    worker = await started(line, [deployment(provider.base_url)], worker_calls=4)
+    worker.places = places = Places(16)
+    provider.gate.close()
+    behind = [await line.place(chat("[[mock tokens=2 gate=0]]"), background=True) for _ in range(7)]
+    assert places.reserve(1)
+    taking = asyncio.create_task(worker.take(places))
+    await soon(lambda: provider.gate.waiting == 3)
+    line.client.zadd(keys.AWAKE, {worker.id: 9e15})
+    first = await line.place(chat("[[mock tokens=3]]", stream=True))
+    assert (await line.ended(first)).content() == answer_text(3)
+    assert provider.gate.waiting == 3
+    assert line.client.get(keys.DEFERRED) == b"4"
+    provider.gate.open()
+    for job in behind:
+        final = (await line.ended(job)).final
+        assert final is not None
+        assert final.status == 200
+    await taking
+    places.release(1)
+    await soon(lambda: places.free == 16)
+    assert worker.room.leases.background == 0
+    await worker.drain(5)
+    await worker.close()
+
+
 async def test_while_it_ends_it_passes_the_call_on_and_is_not_called_again(line: Line, worker: CallWorker) -> None:
     await worker.drain(5)
     assert line.client.zcard(keys.AWAKE) == 0

@@ -1,11 +1,13 @@
 -- A worker takes jobs: the ones it names, and as many of the waiting ones as it has places for, each organisation in
 -- turn, and those in the background where no other waits, or as every eighth. A message is only a hint; this decides.
 -- ARGV  1 worker  2 lease ms  3 most epochs  4 places for waiting jobs  5 queue  6 message with {ID}
---       7 1 = it listens on its channel for the next call  then the jobs it names
+--       7 1 = it listens on its channel for the next call  8 how many of the places the background may have
+--       then the jobs it names
 -- Returns for each job taken or named:
 --   {'ok', job, epoch, cap, hold, sealed job, reply channel, now, attempts so far, base event}
 --   {'gone', job} | {'leased', job}
 --   {'spent', job, reply, epoch}: claimed too often, it kills its workers; it is ended here
+--   {'behind', ''}, at the end: jobs of the background wait, and this worker may have no more of them
 -- A waiting job that has ended meanwhile is left out.
 local now = now_ms()
 local worker, lease, most = ARGV[1], int(now + tonumber(ARGV[2])), tonumber(ARGV[3])
@@ -33,7 +35,7 @@ local function claim(job)
 end
 
 local taken = {}
-for i = 8, #ARGV do taken[#taken + 1] = claim(ARGV[i]) end
+for i = 9, #ARGV do taken[#taken + 1] = claim(ARGV[i]) end
 
 -- The next job of a ring's next organisation, '' where there is none any more; nil where nobody waits.
 local function next_of(ring)
@@ -60,7 +62,7 @@ local function note_pace(jobs, oldest)
 end
 
 local SHARE = 8 -- of so many jobs one is from the background, while others wait too
-local places = tonumber(ARGV[4])
+local places, room = tonumber(ARGV[4]), tonumber(ARGV[8])
 if places > 0 then
   redis.call('DEL', 'wr:called')
   if ARGV[7] == '1' then
@@ -72,12 +74,12 @@ if places > 0 then
   local turns = later and number(redis.call('GET', 'wr:turns')) or 0
   while places > 0 do
     local job, background
-    if later and turns >= SHARE - 1 then
+    if later and room > 0 and turns >= SHARE - 1 then
       job = next_of('wr:later')
       background, later = job ~= nil, job ~= nil
     end
     if not job then job = next_of('wr:ready') end
-    if not job and later then
+    if not job and later and room > 0 then
       job, background = next_of('wr:later'), true
       later = job ~= nil
     end
@@ -93,6 +95,7 @@ if places > 0 then
       if answer[1] == 'ok' or answer[1] == 'spent' then
         taken[#taken + 1] = answer
         places = places - 1
+        if background then room = room - 1 end
       end
     end
   end
@@ -104,6 +107,7 @@ if places > 0 then
   end
   local left = redis.call('LLEN', 'wr:ready')
   if left > 0 and first > 0 then note_pace(first, oldest) end
-  if left > 0 or later then call_worker(ARGV[5], ARGV[6], worker, now, true) end
+  if left > 0 or later and room > 0 then call_worker(ARGV[5], ARGV[6], worker, now, true) end
+  if later and room <= 0 then taken[#taken + 1] = {'behind', ''} end
 end
 return taken

@@ -79,9 +79,13 @@ class Stage:
         assert isinstance(answer, running.Claim), answer
         return answer
 
-    def take(self, places: int, worker: str = "w1", *, listening: bool = False) -> list[str]:
-        """The jobs that a worker with so many places takes of those that wait."""
-        taken = done(running.take(self.executor, worker, 5_000, places, listening=listening))
+    def take(
+        self, places: int, worker: str = "w1", *, listening: bool = False, background: int = 1_000, behind: bool = False
+    ) -> list[str]:
+        """The jobs that a worker with so many places takes of those that wait; `behind`: it leaves some of the background."""
+        taken = done(running.take(self.executor, worker, 5_000, places, background, listening=listening))
+        assert behind == (taken[-1:] == [running.NotClaimed("behind", "")])
+        taken = taken[: len(taken) - behind]
         assert all(isinstance(one, running.Claim) for one in taken), taken
         return [one.job for one in taken]
 

@@ -211,6 +211,23 @@ class TestTheBackground:
         taken = [job for places in (5, 5, 10, 4) for job in stage.take(places)]
         assert [at for at, job in enumerate(taken) if job in behind] == [7, 15, 23]
 
+    def test_has_no_more_than_its_places_of_a_worker(self, stage: Stage) -> None:
+        behind = [stage.placed(background=True).job for _ in range(5)]
+        stage.client.delete(keys.CALL_QUEUE)
+        assert stage.take(8, background=2, behind=True) == behind[:2]
+        assert stage.messages() == 0  # it would only be asked again what it cannot do
+        first = [stage.placed().job for _ in range(9)]
+        assert stage.take(20, background=0, behind=True) == first
+        assert stage.take(20, background=3) == behind[2:]
+        assert stage.client.get(keys.DEFERRED) == stage.client.get(keys.WAITING) == b"0"
+
+    def test_another_worker_is_called_for_what_places_were_left_for(self, stage: Stage) -> None:
+        for _ in range(5):
+            stage.placed(background=True)
+        stage.client.delete(keys.CALL_QUEUE)
+        stage.take(2, background=4)
+        assert stage.messages() == 1
+
     def test_organisations_take_turns_there_too(self, stage: Stage) -> None:
         flood = [stage.placed(background=True).job for _ in range(3)]
         late = stage.placed(background=True, org=OTHER, key=OTHER_KEY).job
