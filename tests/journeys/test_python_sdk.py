@@ -36,6 +36,21 @@ def test_a_stream_is_the_same_answer_in_pieces(account: Account, path: str, mode
     assert not any(chunk.usage for chunk in chunks), "usage was not asked for"
 
 
+@on_every_surface
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_old_completions_are_there_for_older_clients(account: Account, path: str, model: str, stream: bool) -> None:
+    prompts = ["Where is the harbour? [[mock tokens=12]]", "And the market? [[mock tokens=5]]"]
+    answer: Any = account.client(path).completions.create(model=model, prompt=prompts, stream=stream)
+    texts = ["", ""]
+    for part in answer if stream else [answer]:
+        assert (part.object, part.model) == ("text_completion", model)
+        assert part.id.startswith("cmpl-")
+        for choice in part.choices:
+            texts[choice.index] += choice.text
+    assert texts == [answer_text(12), answer_text(5)]
+    assert stream or answer.usage.completion_tokens == 17
+
+
 def test_a_stream_ends_with_usage_when_it_is_asked_for(account: Account) -> None:
     options: Any = {"include_usage": True}
     stream = account.client().chat.completions.create(
