@@ -30,6 +30,7 @@ from tests.operating import installed, until
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.server import Provider, running_provider
 
+PAINTER = "google/gemini-2.5-flash-image"
 DEPLOYED = [
     # model, upstream name, weight
     ("openai/gpt-4o", "gpt-4o", 1), ("openai/gpt-4o-mini", "gpt-4o-mini", 1), ("openai/gpt-5", "gpt-5", 3),
@@ -70,11 +71,12 @@ def month_before(day: dt.date) -> str:
 def deploy(site: Site, upstream: Provider) -> None:
     """Makes the mock the provider of everything that is deployed here."""
     path = site.state / "scene.toml"
+    served = [(model, "openai", upstream.base_url, name, weight) for model, name, weight in DEPLOYED]
     path.write_text(
         "\n".join(
-            f'[[deployment]]\nmodel = "{model}"\nprovider = "openai"\nbase_url = "{upstream.base_url}"\n'
+            f'[[deployment]]\nmodel = "{model}"\nprovider = "{provider}"\nbase_url = "{url}"\n'
             f'api_key = "env:WONROUTER_TEST_UPSTREAM_KEY"\nupstream_model = "{name}"\nweight = {weight}\n'
-            for model, name, weight in DEPLOYED
+            for model, provider, url, name, weight in [*served, (PAINTER, "google", upstream.native_url, "painter", 1)]
         )
     )
     site.run("deployments", "apply", str(path))

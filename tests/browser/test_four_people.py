@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from decimal import Decimal
 from http import HTTPStatus
@@ -14,8 +15,10 @@ import openpyxl
 import pytest
 
 from tests.browser.conftest import BROWSER, Open, Person, Site
+from tests.browser.scene import PAINTER
 from tests.browser.visitor import Visitor
 from tests.operating import until
+from tests.provider.dialects.google import PICTURE
 from tests.provider.server import Provider
 
 pytestmark = BROWSER
@@ -81,6 +84,33 @@ def compare(visitor: Visitor) -> None:
     page.reload()
     page.locator(".answer").nth(1).wait_for()
     assert "compare yourselves" in page.inner_text("#turns")
+
+
+def test_pictures_go_into_the_playground_and_come_out_of_it(site: Site, opened: Open, upstream: Provider) -> None:
+    visitor = opened(site.person("최그림", org=site.organisation("painter", won=20_000), role="member"), lang="en")
+    page = visitor.page
+    visitor.go(f"/playground?model={PAINTER}")
+    sent = base64.b64encode(base64.b64decode(PICTURE) + b"ours").decode()  # bytes after a PNG's end do no harm
+    picture: Any = {"name": "harbour.png", "mimeType": "image/png", "buffer": base64.b64decode(sent)}
+    page.set_input_files(
+        "input[name=files]", [picture, picture, {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%"}]
+    )
+    thumbs = page.locator("#pictures button")
+    thumbs.nth(1).click()  # one is enough
+    assert thumbs.count() == 1
+    page.fill("#prompt", "the same at night [[mock tokens=4 images=1]]")
+    with page.expect_request("**/chat/completions") as asked:
+        visitor.click("button", "Send")
+    assert sent in asked.value.post_data
+    drawn = page.locator(".answer img")
+    drawn.first.wait_for()
+    page.locator(".answer footer a").wait_for()
+    assert drawn.get_attribute("src") == f"data:image/png;base64,{PICTURE}"
+    assert drawn.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert page.locator(".mine img").get_attribute("src") == f"data:image/png;base64,{sent}"
+    assert (thumbs.count(), "₩" in page.inner_text(".answer footer")) == (0, True)
+    assert upstream.log.calls[-1].prompt_tokens > 85, "the picture went on to the provider"
+    assert sent not in page.inner_text("#code") and "data:image/png;base64,..." in page.inner_text("#code")
 
 
 def test_an_owner_forbids_a_word_and_the_call_is_refused(site: Site, opened: Open, upstream: Provider) -> None:

@@ -275,7 +275,7 @@ function start() {
   fields.prompt.addEventListener("paste", (event) => add(event.clipboardData.files));
 
   async function add(files) {
-    for (const file of files) {
+    for (const file of [...files]) { // the browser empties its list as soon as the event is over
       if (!/^image\/(png|jpeg|webp|gif)$/.test(file.type)) continue;
       if (file.size > MOST_IMAGE) { $("said").textContent = texts.big; alert(texts.big); continue; }
       images.push(await new Promise((done) => {

@@ -18,7 +18,8 @@ from tests.provider.dialects.openai import spoken
 from tests.provider.plan import Choose, Plan, Request
 
 SIGNATURE = base64.b64encode(b"signed by \xff\xfe the mock").decode()
-PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n not much of a picture").decode()
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""A PNG of one pixel."""
 PICTURE_TOKENS = 1290
 _STATUS = {
     400: "INVALID_ARGUMENT",
