@@ -26,6 +26,8 @@ from tests.operating import UPSTREAM_KEY, Installation, until
 ROLES = ("api", "worker", "billing", "redis", "postgres")
 _USAGE_STREAM = "wr:usage"
 _SETTLE_SECONDS = 20.0
+OPENED_PER_S = 200
+"""Streams: below what a process admits, a burst beyond that is refused."""
 BACKLOG_RATE = 30.0
 """Requests a second beside a backlog: a third of what the slowest of our machines answers."""
 BACKLOG_REST = 200
@@ -146,18 +148,20 @@ class Bench:
         return {role: round((after[role] - before[role]) / seconds, 2) for role in ROLES}
 
     def open_streams(self, count: int) -> dict[str, float | dict[str, int]]:
-        """Opens `count` slow streams at once; kilobytes of resident memory that each role grew by, per stream."""
+        """Opens `count` slow streams, as fast as they are let in, so that all are open together for a while; kilobytes of
+        resident memory that each role grew by, per stream."""
         self._client.run(self._slice(Scenario("warm-up", 16, stream=True, seconds=1.0), direct=False))
         self._settled()
         what = Slice(
             self._gateway.root + "/api/v1",
             self._key,
             stream=True,
-            behaviour="tokens=8 delay=2s",
-            tokens=8,
+            behaviour=f"tokens={2 + count // OPENED_PER_S} delay=2s",
+            tokens=2 + count // OPENED_PER_S,
             concurrency=count,
             count=count,
-            seconds=60,
+            seconds=60 + 2 * count / OPENED_PER_S,
+            rate=OPENED_PER_S,
         )
         before = self.memory()
         peak = dict(before)
