@@ -114,8 +114,10 @@ class CallWorker:
         self._taking: set[asyncio.Task[None]] = set()
         self._draining = False
         self._waiting = False
+        self._background = 0
+        """How much of the background runs here."""
         self._behind = False
-        """Work of the background waits until some of it ends here."""
+        """More of it waits until some of that ends."""
         self._pass_behind_at = 0.0
         self._most_background = max(1, int(settings.worker_calls * BACKGROUND_PLACES))
 
@@ -155,8 +157,10 @@ class CallWorker:
         self._taking.add(task)  # a drain waits for what is taken just now
         try:
             listening = self.places is not None and not self._draining
-            background = max(0, self._most_background - self.room.leases.background)
-            claims, self._behind = await take(self.room, 1 + more, background, listening=listening)
+            room = max(0, self._most_background - self._background)
+            claims, self._behind = await take(self.room, 1 + more, room, listening=listening)
+            self._background += sum(claim.background for claim in claims)
+            self._look_behind()  # some may have ended meanwhile
         finally:
             self._taking.discard(task)
         left = max(1, len(claims))
@@ -168,6 +172,7 @@ class CallWorker:
             left -= 1
             if left:
                 places.release(1)
+            self._background -= claim.background
             self._look_behind()
 
         loop = asyncio.get_running_loop()
@@ -218,7 +223,7 @@ class CallWorker:
 
     def _look_behind(self) -> None:
         """Work of the background that was left waiting comes in as soon as it may."""
-        if self._behind and self.room.leases.background < self._most_background:
+        if self._behind and self._background < self._most_background:
             self._behind = False
             self._called()
 

@@ -41,21 +41,17 @@ class Leases:
         self._open: dict[str, Call] = {}
         self._noted: dict[str, Call] = {}
         self._saving: set[asyncio.Task[Any]] = set()
-        self.background = 0
-        """How many of the open calls are of the background."""
         self.lag_s = 0.0
 
     def add(self, call: Call) -> None:
         """From now on this job is renewed."""
         self._open[call.id] = call
-        self.background += call.job.background
         metrics.OPEN_CALLS.set(len(self._open))
 
     def remove(self, call: Call) -> None:
         """The job is over."""
         if self._open.get(call.id) is call:
             del self._open[call.id]
-            self.background -= call.job.background
             metrics.OPEN_CALLS.set(len(self._open))
 
     def find(self, job: str) -> Call | None:

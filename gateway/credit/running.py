@@ -17,7 +17,10 @@ MOST_EPOCHS = 3
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A job taken by this worker. ``body`` is sealed; ``attempts`` are those of workers that lost the job."""
+    """A job taken by this worker. ``body`` is sealed; ``attempts`` are those of workers that lost the job.
+
+    ``background``: taken as one of those for which ``take`` was told how many there may be.
+    """
 
     job: str
     epoch: int
@@ -28,6 +31,7 @@ class Claim(msgspec.Struct, frozen=True):
     now_ms: int
     attempts: bytes
     base_event: bytes
+    background: bool = False
 
 
 class NotClaimed(msgspec.Struct, frozen=True):
@@ -102,6 +106,7 @@ def _claimed(answer: list[Any]) -> Claim | NotClaimed:
             now_ms=int(answer[7]),
             attempts=answer[8],
             base_event=answer[9],
+            background=answer[10] == 1,
         )
     if answer[0] == b"spent":
         return NotClaimed("spent", job, answer[2].decode(), int(answer[3]))

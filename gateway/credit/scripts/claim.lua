@@ -4,7 +4,7 @@
 --       7 1 = it listens on its channel for the next call  8 how many of the places the background may have
 --       then the jobs it names
 -- Returns for each job taken or named:
---   {'ok', job, epoch, cap, hold, sealed job, reply channel, now, attempts so far, base event}
+--   {'ok', job, epoch, cap, hold, sealed job, reply channel, now, attempts so far, base event, 1 = of the background}
 --   {'gone', job} | {'leased', job}
 --   {'spent', job, reply, epoch}: claimed too often, it kills its workers; it is ended here
 --   {'behind', ''}, at the end: jobs of the background wait, and this worker may have no more of them
@@ -31,7 +31,7 @@ local function claim(job)
   end
   redis.call('HSET', 'wr:j:' .. job, 'ep', int(epoch + 1), 'st', 'r', 'wk', worker)
   redis.call('ZADD', 'wr:leases', lease, job)
-  return {'ok', job, epoch + 1, number(j.cap), j.hold, body, j.reply, now, j.att or '', j.base}
+  return {'ok', job, epoch + 1, number(j.cap), j.hold, body, j.reply, now, j.att or '', j.base, 0}
 end
 
 local taken = {}
@@ -95,7 +95,7 @@ if places > 0 then
       if answer[1] == 'ok' or answer[1] == 'spent' then
         taken[#taken + 1] = answer
         places = places - 1
-        if background then room = room - 1 end
+        if background and answer[1] == 'ok' then room, answer[11] = room - 1, 1 end
       end
     end
   end
