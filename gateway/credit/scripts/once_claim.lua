@@ -13,7 +13,8 @@ if r[1] then
   for job in string.gmatch(r[3] or '', '%S+') do
     if redis.call('EXISTS', 'wr:j:' .. job) == 1 then return {'busy', 1000} end
   end
-  if number(r[2]) > now then return {'busy', number(r[2]) - now} end
+  -- between claim and job, or job and kept answer: a moment, unless its front end has died in it
+  if number(r[2]) > now then return {'busy', math.min(1000, number(r[2]) - now)} end
   if number(r[4]) > 0 then return {'lost'} end
   redis.call('DEL', KEYS[1]) -- its front end died, and nothing was charged
 else
