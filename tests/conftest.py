@@ -24,11 +24,17 @@ import redis
 from psycopg import sql
 
 from gateway.engines import PostgresServer, ValkeyServer
+from gateway.open_files import raise_limit
 from tests.installation import RunningInstallation
 from tests.scheduling import ByRoom
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+
+
+def pytest_configure() -> None:
+    """Some tests open a thousand connections, on either side."""
+    raise_limit()
 
 
 @pytest.hookimpl(optionalhook=True)

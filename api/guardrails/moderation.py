@@ -83,8 +83,11 @@ class Moderation:
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(one(batch)) for batch in batches]
-        except* (*HttpError, Unjudged) as failed:
-            error = failed.exceptions[0]
+        except BaseExceptionGroup as failed:  # what `except*` raises comes out wrapped on some versions of Python
+            known, other = failed.split((*HttpError, Unjudged))
+            if known is None or other is not None:
+                raise
+            error = known.exceptions[0]
             # an error of the client may name the URL; a verdict's own words are never repeated
             log.error("moderation_failed", error=type(error).__name__)
             raise ServiceUnavailable("The prompt could not be checked. Please try again.") from None

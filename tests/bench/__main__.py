@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.open_files import raise_limit
 from tests.bench.measure import Bench, Figures, LoadClient
 from tests.bench.report import problems, table
 from tests.bench.scenarios import closed_loop, half_capacity
@@ -103,8 +103,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--no-pin", dest="pin", action="store_false", help="let client and gateway share all CPUs")
     options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_limit()
     figures = _run(options)
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))

@@ -8,7 +8,6 @@ the memory of the processes before and after. `--idle N` opens N keep-alive conn
 import argparse
 import asyncio
 import contextlib
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from gateway.open_files import raise_limit
 from tests.bench.__main__ import _cpus, _mock  # pyright: ignore[reportPrivateUsage]
 from tests.bench.client import Slice
 from tests.bench.measure import LoadClient, quantile
@@ -109,8 +109,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--factor", type=float, default=3.0, help="times capacity")
     options = parser.parse_args()
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_limit()
     ours, theirs = _cpus(True)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wonrouter-bench-")))

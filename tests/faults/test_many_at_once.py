@@ -1,6 +1,5 @@
 """Many callers at the same moment: streams on one worker, and a credit that does not suffice for all."""
 
-import resource
 from decimal import Decimal
 
 import pytest
@@ -17,8 +16,6 @@ _FLOOD, _ASKED = 300, 20
 
 
 def test_one_worker_holds_a_thousand_open_streams(lone_scene: Scene) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gate = lone_scene.provider.gate
     with load(lone_scene.url, lone_scene.key, [Ask(True, 3, "")], 4, once=True) as first:
         first.wait_for_outcomes(4)  # connections are open and the key is known, as in a process that has served before
