@@ -157,10 +157,7 @@ class CallWorker:
         self._taking.add(task)  # a drain waits for what is taken just now
         try:
             listening = self.places is not None and not self._draining
-            room = max(0, self._most_background - self._background)
-            claims, self._behind = await take(self.room, 1 + more, room, listening=listening)
-            self._background += sum(claim.background for claim in claims)
-            self._look_behind()  # some may have ended meanwhile
+            claims = await self._claimed(1 + more, listening=listening)
         finally:
             self._taking.discard(task)
         left = max(1, len(claims))
@@ -181,6 +178,19 @@ class CallWorker:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         await asyncio.gather(*tasks)
+
+    async def _claimed(self, places: int, *, listening: bool) -> list[running.Claim]:
+        """Jobs for so many places; what the background may have of them is set aside until it is known how many it got."""
+        room = max(0, min(places, self._most_background - self._background))
+        self._background += room
+        got = 0
+        try:
+            claims, self._behind = await take(self.room, places, room, listening=listening)
+            got = sum(claim.background for claim in claims)
+        finally:
+            self._background -= room - got
+        self._look_behind()  # some may have ended meanwhile, or another take have needed less
+        return claims
 
     async def _calm(self) -> bool:
         """Waits while the calls that are open keep the loop busy for long in each tick: with more of them all would be

@@ -106,7 +106,7 @@ def test_pictures_go_into_the_playground_and_come_out_of_it(site: Site, opened: 
     drawn.first.wait_for()
     page.locator(".answer footer a").wait_for()
     assert drawn.get_attribute("src") == f"data:image/png;base64,{PICTURE}"
-    assert drawn.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert drawn.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
     assert page.locator(".mine img").get_attribute("src") == f"data:image/png;base64,{sent}"
     assert (thumbs.count(), "₩" in page.inner_text(".answer footer")) == (0, True)
     assert upstream.log.calls[-1].prompt_tokens > 85, "the picture went on to the provider"
