@@ -334,7 +334,8 @@ def _rates_text(rates: Sequence[RateUse]) -> str:
     """The lowest and the highest rate, and where they come from."""
     lowest, highest = (exact_figures(found(use.rate for use in rates), 2) for found in (min, max))
     if len(rates) == 1:
-        return f"{lowest} ({printable(rates[0].source)})"
+        source = printable(rates[0].source)
+        return f"{lowest} ({source})" if source else lowest
     return f"{lowest} ~ {highest} ({len(rates)}건)" if lowest != highest else f"{lowest} ({len(rates)}건)"
 
 

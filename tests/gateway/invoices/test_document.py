@@ -117,6 +117,8 @@ def test_one_rate_is_told_beside_the_payment_few_have_a_table_and_a_month_of_dai
     assert [fields(content)["적용환율"] for content in shown] == [
         "1,400.50 (한국수출입은행 매매기준율)", "1,400.50 ~ 1,402.50 (3건)", "1,400.50 ~ 1,421.50 (22건)",
     ]  # fmt: skip
+    unknown = document(dataclasses.replace(bill, rates=(dataclasses.replace(whole, source=""),)))
+    assert "(" not in fields(unknown)["적용환율"]
     titles = [([one.ko for one in content.sections], [one.ko for one in content.attached]) for content in shown]
     assert ["적용 환율" in table for table, _ in titles] == [False, True, False]
     assert ["별첨 · 적용 환율" in attached for _, attached in titles] == [False, False, True]
