@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.operating import until
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.log import Call
-from tests.resilience.conftest import ANSWER, LIMITS, MODEL, TOKENS, Host, Scene
+from tests.resilience.conftest import ANSWER, LIMITS, MODEL, PATIENCE_S, TOKENS, Host, Scene
 
 CALLS, AT_ONCE = 1_000, 40
 WEIGHTS = {"seventy": 70, "twenty": 20, "ten": 10}
@@ -39,11 +40,18 @@ def many(scene: Scene, hosts: Sequence[str], count: int) -> list[int]:
         "provider": {"only": list(hosts), "allow_fallbacks": False},
     }
 
-    def one(_: int) -> int:
-        return scene.client.post(scene.url, json=body, headers={"X-API-Key": scene.key}).status_code
+    async def everyone() -> list[int]:
+        places = asyncio.Semaphore(AT_ONCE)
+        # On one loop: between threads, httpx's pool may close a connection that another thread has just been given.
+        async with httpx.AsyncClient(timeout=PATIENCE_S, headers={"X-API-Key": scene.key}) as client:
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(one, range(count)))
+            async def one() -> int:
+                async with places:
+                    return (await client.post(scene.url, json=body)).status_code
+
+            return await asyncio.gather(*[one() for _ in range(count)])
+
+    return asyncio.run(everyone())
 
 
 def workers_of(scene: Scene, calls: Sequence[Call]) -> Counter[int]:
