@@ -16,7 +16,7 @@ WAIT_S = 30.0
 
 
 def _stores() -> tuple[Any, Any]:
-    """The installation's database, as its owner, and its Redis."""
+    """The installation's database, as its owner, and its Redis; closed with the command."""
     # What needs the stores is imported where it is used: help and mistyped options answer at once.
     import gateway.redis
     from gateway import installation, logs
@@ -24,7 +24,12 @@ def _stores() -> tuple[Any, Any]:
 
     logs.configure("WARNING", "command")  # to standard error: what a command prints is for other programs to read
     found = installation.find()
-    return connect.engine(found.database_url, statement_timeout_ms=None), gateway.redis.connect(found.redis_url)
+    engine = connect.engine(found.database_url, statement_timeout_ms=None)
+    redis = gateway.redis.connect(found.redis_url)
+    command = click.get_current_context()
+    command.call_on_close(engine.dispose)
+    command.call_on_close(redis.close)
+    return engine, redis
 
 
 def _print(shown: dict[str, Any], *, as_json: bool) -> None:
