@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--quick] [--json FILE] [--streams N] [--backlog N] [--only WORD]`"""
+"""`python -m tests.bench [--quick] [--json FILE] [--streams N [--prompt KB]] [--backlog N] [--only WORD]`"""
 
 import argparse
 import contextlib
@@ -66,7 +66,7 @@ def _cpus(pin: bool) -> tuple[set[int] | None, str]:
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     with bench(options.api, options.workers, options.pin) as running:
         if options.streams:
-            streams = running.open_streams(options.streams)
+            streams = running.open_streams(options.streams, options.prompt)
             print("\n".join(f"{name:12} {value}" for name, value in streams.items()))
             return {"open_streams": streams}
         if options.backlog:
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a third of the time, fewer scenarios")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     parser.add_argument("--streams", type=int, default=0, help="instead: open this many slow streams, report memory")
+    parser.add_argument("--prompt", type=int, default=0, help="kilobytes of each prompt of these streams")
     parser.add_argument("--backlog", type=int, default=0, help="instead: let this many usage events gather and drain")
     parser.add_argument("--only", default="", help="only scenarios whose name holds this word")
     parser.add_argument("--api", type=int, default=1, help="api processes")

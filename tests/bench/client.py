@@ -24,6 +24,9 @@ _TAIL_BYTES = 1500
 """The end of an answer that is kept: its last token, the finish chunk and `[DONE]` fit."""
 
 
+_PAGE = "The third clause of this contract concerns the delivery of goods. "
+
+
 class Slice(msgspec.Struct):
     """What to send. A slice ends when `count` requests are answered or `seconds` have passed, whichever is first."""
 
@@ -35,6 +38,8 @@ class Slice(msgspec.Struct):
     """Words for the mock (tests/provider/behaviour.py), carried in the message."""
     tokens: int = 16
     """What those words make it answer: a shorter answer counts as an error."""
+    prompt_kb: int = 0
+    """Kilobytes of a document before the question."""
     concurrency: int = 1
     count: int = 1000
     seconds: float = 2.0
@@ -223,7 +228,8 @@ class _Load:
 
 
 def _request(what: Slice) -> bytes:
-    text = f"How many steps is it from here to the market? [[mock {what.behaviour}]]"
+    document = _PAGE * (what.prompt_kb * 1024 // len(_PAGE))
+    text = f"{document}How many steps is it from here to the market? [[mock {what.behaviour}]]"
     body = {"model": what.model, "messages": [{"role": "user", "content": text}]}
     if what.stream:
         body["stream"] = True

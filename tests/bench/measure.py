@@ -147,9 +147,9 @@ class Bench:
         after = self._cpu()
         return {role: round((after[role] - before[role]) / seconds, 2) for role in ROLES}
 
-    def open_streams(self, count: int) -> dict[str, float | dict[str, int]]:
+    def open_streams(self, count: int, prompt_kb: int = 0) -> dict[str, float | dict[str, int]]:
         """Opens `count` slow streams, as fast as they are let in, so that all are open together for a while; kilobytes of
-        resident memory that each role grew by, per stream."""
+        resident memory that each role grew by, per stream. Each prompt has that many kilobytes."""
         self._client.run(self._slice(Scenario("warm-up", 16, stream=True, seconds=1.0), direct=False))
         self._settled()
         what = Slice(
@@ -158,6 +158,7 @@ class Bench:
             stream=True,
             behaviour=f"tokens={2 + count // OPENED_PER_S} delay=2s",
             tokens=2 + count // OPENED_PER_S,
+            prompt_kb=prompt_kb,
             concurrency=count,
             count=count,
             seconds=60 + 2 * count / OPENED_PER_S,
