@@ -55,7 +55,6 @@ class Answer:
         try:
             while not reply.left:
                 await reply.wake.wait()
-                reply.wake.clear()
                 if await self._write(send):
                     return
         finally:

@@ -12,7 +12,7 @@ from api.answer import ABORT, KEEP_ALIVE, SSE, sse_error
 from api.dialects.completions import Sum, Translator, Wanted, chunks_in, head_of
 from api.errors import JSON, Headers, error_answer, start_message
 from api.relay import Relay
-from api.reply import Reply
+from api.reply import Reply, Wake
 from api.seen import seen
 from gateway.wire.frame import Final
 from gateway.wire.job import Surface
@@ -44,7 +44,7 @@ class Merged:
         self._started = False
         self._usage = Sum()
         self._head: dict[str, Any] = {}
-        self._wake = asyncio.Event()
+        self._wake = Wake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the answer."""
@@ -76,7 +76,6 @@ class Merged:
         finals: list[Final] = []
         while len(finals) < len(self._replies):
             await self._wake.wait()
-            self._wake.clear()
             if self._left or await self._failed(send):
                 return
             finals = [reply.final for reply in self._replies if reply.final is not None]
@@ -98,7 +97,6 @@ class Merged:
         open_ = set(range(len(self._replies)))
         while open_:
             await self._wake.wait()
-            self._wake.clear()
             if self._left:
                 return
             parts: list[bytes] = []

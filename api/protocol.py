@@ -65,14 +65,19 @@ class Protocol(HttpToolsProtocol):
     nothing while an answer is made (``done``), after which uvicorn's keep-alive timer takes over.
     """
 
-    _part: Literal["idle", "head", "body", "done"] = "idle"
-    _since = 0.0
-    _came = 0
-    _refusal: GatewayError | None = None
-    _unread = 0
-    _unread_since = 0.0
-    _answer: bytes | None = None
-    """To a request that is refused at its head: it goes out when its body has come, which nobody reads."""
+    # in uvicorn's dictionary they would be more names than instances can share: a kilobyte for each connection
+    __slots__ = ("_answer", "_came", "_part", "_refusal", "_since", "_unread", "_unread_since")
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._part: Literal["idle", "head", "body", "done"] = "idle"
+        self._since = 0.0
+        self._came = 0
+        self._refusal: GatewayError | None = None
+        self._unread = 0
+        self._unread_since = 0.0
+        self._answer: bytes | None = None
+        """To a request that is refused at its head: it goes out when its body has come, which nobody reads."""
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""

@@ -16,6 +16,32 @@ Taken = Literal["ok", "gap", "kept", "overflow", "interrupted"]
 """What a frame asks of the relay: nothing; a resend; the kept answer; cutting the client off; ending a torn answer."""
 
 
+class Wake:
+    """An event for one who waits: asyncio's keeps a queue of them, which costs more than all of a reply's own state."""
+
+    __slots__ = ("_set", "_waiter")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """Wakes who waits, or lets the next wait return at once."""
+        self._set = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Returns once it has been set, and takes that back."""
+        if not self._set:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._set = False
+
+
 class Buffers:
     """Unsent bytes of all clients of this process, with their limit."""
 
@@ -61,7 +87,7 @@ class Reply:
         self.left = False
         self.final: Final | None = None
         self.error: GatewayError | None = None
-        self.wake = asyncio.Event()
+        self.wake = Wake()
         self._limit = limit_bytes
         self._buffers = buffers
         self._pending: list[bytes] = []

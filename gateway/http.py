@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 MAX_CONNECTIONS = 20_000
@@ -41,6 +41,7 @@ _TARGET = "wonrouter.target"
 """Among a request's extensions: its URL, checked."""
 _PLAIN = frozenset({"", "identity"})
 _CODED = frozenset({"gzip", "deflate"})
+_NO_HEADERS = CIMultiDictProxy[str](CIMultiDict())
 _OWN_HEADERS = ("user-agent", "accept", "accept-encoding", "content-type")
 
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
@@ -166,6 +167,11 @@ class Answer:
                 return opened
         return b""
 
+    def forget_head(self) -> None:
+        """Its headers are not needed any more: with some forty of them, four kilobytes for as long as the body comes."""
+        self.headers = {}
+        self._arriving.forget_head()
+
     async def body(self) -> AsyncIterator[bytes]:
         """The body, piece by piece."""
         while piece := await self.read():
@@ -176,12 +182,22 @@ class Answer:
         self._arriving.release()
 
 
+class _Response(aiohttp.ClientResponse):
+    """aiohttp's, which keeps the headers of request and answer for whoever may ask."""
+
+    def forget_head(self) -> None:
+        """Nobody will."""
+        self._headers, self._raw_headers = _NO_HEADERS, ()
+        self._request_info = aiohttp.RequestInfo(self.url, self.method, _NO_HEADERS)
+
+
 class _Arriving(httpx.AsyncByteStream):
     """A body that comes in. `content` is the connection itself: three generators less for every token."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: _Response) -> None:
         self.content = response.content
         self.release = response.release
+        self.forget_head = response.forget_head
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while piece := await self.content.readany():
@@ -231,6 +247,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             timeout=self._timeout,
             skip_auto_headers=_OWN_HEADERS,
             auto_decompress=False,
+            response_class=_Response,
         )
         return self._session
 
@@ -274,6 +291,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             if (forbidden := _forbidden_behind(failed)) is not None:
                 raise forbidden from failed
             raise
+        assert isinstance(response, _Response)
         return httpx.Response(
             response.status, headers=list(response.raw_headers), stream=_Arriving(response), request=request
         )

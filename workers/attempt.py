@@ -168,6 +168,7 @@ class Attempt:
         if not 200 <= body.status < 300:
             raw = await self._upstream.rest(first, MAX_ERROR_BYTES)
             raise UpstreamFailed(self._adapter.failure(body.status, body.headers, raw))
+        body.forget_head()
         events = await self._until_first(first)
         self.record.first_ms = self._call.now_ms()
         first_s = self._loop.time() - self._began
@@ -208,9 +209,8 @@ class Attempt:
         """Where the provider wants pictures inside the request and the client gave their URLs."""
         if urls := self._adapter.to_fetch(self._wanted):
             fetched = await images.load(self._pictures, urls)
-            self._wanted = msgspec.structs.replace(self._wanted, fetched=fetched)
-            self._upstream = Upstream(self._http, self._adapter.request(self._wanted))
-            self._reader = self._adapter.reader(self._wanted)
+            wanted = msgspec.structs.replace(self._wanted, fetched=fetched)
+            self._upstream = Upstream(self._http, self._adapter.request(wanted))
 
     async def _until_first(self, deadline: float) -> list[Event]:
         events: list[Event] = []

@@ -38,6 +38,12 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Call:
     """A claimed job. Only the worker's loop touches it."""
 
+    __slots__ = (
+        "_attempts_known", "_checked", "_input_tokens", "attempts", "base", "cap", "choices", "claim", "claimed_at", "created",
+        "delivered", "ending", "epoch", "extending", "fields", "first_ms", "hold_micro", "id", "job", "masking", "may_grow",
+        "own_attempts", "public_id", "refused", "reply", "seq", "shares", "span", "stop_reason", "task", "warnings",
+    )  # fmt: skip  # one block of names
+
     def __init__(self, claim: Claim, job: Job) -> None:
         self.claim = claim
         self.job = job

@@ -72,8 +72,7 @@ async def take(room: Room, places: int, background: int, *, listening: bool) -> 
 async def carry_out(room: Room, claimed: running.Claim) -> None:
     """Runs a claimed job to its end. Raises nothing."""
     try:
-        body = room.sealer.open(claimed.body, ids.place_of(claimed.job))
-        call = Call(claimed, decode_job(body))
+        call = _opened(room, claimed)
     except (Unsealable, msgspec.DecodeError):
         log.exception("job_unreadable", job=claimed.job)
         await _end_unreadable(room, claimed)
@@ -90,6 +89,12 @@ async def carry_out(room: Room, claimed: running.Claim) -> None:
         tracing.end(call.span)  # for a job that another worker took over
         room.leases.remove(call)
         room.publisher.ended(call.id)
+
+
+def _opened(room: Room, claimed: running.Claim) -> Call:
+    """The call. Raises ``Unsealable``, ``msgspec.DecodeError``."""
+    sealed, claimed.body = claimed.body, b""
+    return Call(claimed, decode_job(room.sealer.open(sealed, ids.place_of(claimed.job))))
 
 
 async def _patiently(claim: Callable[[], Awaitable[T]]) -> T | None:

@@ -24,6 +24,8 @@ GO_ON = (
 )
 MESSAGE_TOKENS = 4
 """What framing a message costs at least, in common vocabularies."""
+MOST_PARTS = 64
+"""Pieces of a delivered text that lie apart: each costs sixty bytes beside its letters."""
 _SEAMS = frozenset({"tool_calls", "function_call", "images", "audio", "refusal"})
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -48,6 +50,8 @@ class Delivered:
         content = delta.get("content")
         if isinstance(content, str) and content:
             self._parts.append(content)
+            if len(self._parts) > MOST_PARTS:
+                self._parts = [self.text]
         elif content:
             self._seam = True
         if (len(delta) > 1 or "content" not in delta) and any(delta.get(key) for key in _SEAMS):

@@ -38,6 +38,10 @@ class Body(Protocol):
         """The next bytes, b"" at the end. Raises OSError or another of `HttpError`."""
         ...
 
+    def forget_head(self) -> None:
+        """Only the body is still wanted."""
+        ...
+
     def close(self) -> None:
         """Closes the connection, or gives it back where the body was read to its end."""
         ...
@@ -62,6 +66,9 @@ class _ScriptBody:
             await asyncio.get_running_loop().create_future()
         return b""
 
+    def forget_head(self) -> None:
+        self.headers = {}
+
     def close(self) -> None:
         self._steps = iter(())
 
@@ -71,7 +78,7 @@ class Upstream:
 
     def __init__(self, http: UpstreamTransport, request: UpstreamRequest) -> None:
         self._http = http
-        self._request = request
+        self._request: UpstreamRequest | None = request
         self._body: Body | None = None
         self._patience = Patience()
         self.added: dict[str, str] = {}
@@ -80,8 +87,9 @@ class Upstream:
         self.at_end = False
 
     async def open(self, deadline: float) -> Body:
-        """The answer's head, within `deadline` (loop time). Raises `UpstreamFailed`."""
-        request = self._request
+        """The answer's head, within `deadline` (loop time), once. Raises `UpstreamFailed`."""
+        request, self._request = self._request, None  # an answer takes minutes, and what was asked may be megabytes
+        assert request is not None
         try:
             if request.script is not None:
                 self._body = _ScriptBody(request.script)

@@ -16,8 +16,9 @@ MOST_EPOCHS = 3
 """A job that was claimed this often and never ended kills its workers: it is ended instead of claimed again."""
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """A job taken by this worker. ``body`` is sealed; ``attempts`` are those of workers that lost the job.
+class Claim(msgspec.Struct):
+    """A job taken by this worker. ``attempts`` are those of workers that lost the job. ``body`` is sealed; whoever opens it
+    takes it out: a prompt may be megabytes, and an answer take minutes.
 
     ``background``: taken as one of those for which ``take`` was told how many there may be.
     """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -152,6 +154,31 @@ async def test_a_cancel_closes_the_provider_and_charges_what_was_delivered(
     assert event.tokens.completion == call.completion_tokens == 5
     assert 0 < event.tokens.prompt <= call.prompt_tokens
     assert event.attempts[0].reason == "cancelled"
+
+
+async def test_a_stream_under_way_keeps_its_prompt_once(line: Line, provider: Provider, start: Start) -> None:
+    """A hundred kilobytes are usual, an answer takes minutes, and there are five thousand of them."""
+    worker = await start()
+    provider.gate.close()
+
+    async def kept(letters: int) -> int:
+        """Bytes that are kept while a stream is under way whose prompt has that many, in whatever the tests do not own."""
+        job = await line.place(chat("[[mock tokens=20 gate=5]]" + "x" * letters, stream=True))
+        run = asyncio.create_task(worker.run(job))
+        await line.until(lambda: "aae " in line.of(job).text)
+        gc.collect()
+        ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(False, "*/tests/*")])
+        await admission.cancel(line.redis, job)
+        await run
+        return sum(trace.size for trace in ours.traces)
+
+    tracemalloc.start(1)
+    try:
+        await kept(1)  # what the first one loads, stays
+        little, much = await kept(1), await kept(1_000_000)
+    finally:
+        tracemalloc.stop()
+    assert 900_000 < much - little < 1_500_000
 
 
 async def test_what_a_disowned_call_delivered_is_not_charged(line: Line, provider: Provider, start: Start) -> None:

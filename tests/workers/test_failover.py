@@ -209,6 +209,16 @@ async def test_an_output_limit_holds_over_a_continuation(line: Line, start: Star
     assert (event.finish_reason, event.tokens.completion) == ("length", 15)
 
 
+@pytest.mark.parametrize("prefill", ["none", "assistant"])
+async def test_a_long_answer_goes_on_where_it_broke(prefill: str, line: Line, provider: Provider, start: Start) -> None:
+    """What has been delivered is put together as it grows."""
+    worker = await start("tokens=200 cut=150", models=models_with(MODEL, quirks={"prefill": prefill}))
+    provider.accounts["good"] = parse_behaviour("tokens=200 repeat=6")
+    heard, event = await ask(line, worker)
+    assert heard.content() == answer_text(200)
+    assert (event.finish_reason, event.tokens.completion) == ("stop", 200)
+
+
 async def test_an_answer_goes_on_in_another_dialect(line: Line, provider: Provider, start: Start) -> None:
     sonnet = "anthropic/claude-sonnet-4"
     native = deployment(

@@ -82,7 +82,6 @@ async def _probe(desk: Desk, person: str, found: Shown, began: float) -> Probe:
         async with asyncio.timeout(PATIENCE_S):
             while not reply.ended:
                 await reply.wake.wait()
-                reply.wake.clear()
     except TimeoutError:
         raise ServiceUnavailable(f"No answer within {PATIENCE_S:g} seconds.") from None
     finally:
