@@ -43,6 +43,8 @@ STALE_PATIENCE_S = 2.0
 """How long a version that PostgreSQL has may take to reach the window."""
 REBUILD_PATIENCE_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
+BODIES_PAUSE_S = 1.0
+"""The same for the room of bodies."""
 SLOT_PAUSE_S = 1.0
 """When to ask for a concurrency slot again: nobody knows when one gets free."""
 
@@ -255,6 +257,7 @@ class Admission:
             model_slots=limits.slots,
             once=once,
             background=call.background,
+            open_body_bytes=s.open_body_bytes,
             longest_wait_ms=int((s.flex_wait_s if call.background else s.queue_wait_s) * 1000),
         )
 
@@ -279,6 +282,8 @@ def refusal(answer: Refused, placement: Placement) -> GatewayError:
             return Conflict("Another request with this Idempotency-Key has begun.", code="idempotency_in_progress")
         case "queue":
             return overloaded(answer.retry_ms / 1000)
+        case "bodies":
+            return overloaded(BODIES_PAUSE_S)
         case _:
             return ServiceUnavailable(retry_after_s=1.0)
 

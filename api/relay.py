@@ -25,7 +25,7 @@ from gateway.errors import GatewayError, InternalError, ServiceUnavailable
 from gateway.seal import Sealer, Unsealable
 from gateway.settings import Settings
 from gateway.wire import keys
-from gateway.wire.frame import Control, Frame, decode_final, decode_frames, encode_control
+from gateway.wire.frame import MAX_PUBLISHED_BYTES, Control, Frame, decode_final, decode_frames, encode_control
 
 ORPHAN_S = 2.0
 """Frames of an unknown job are kept this long: the reply to its admission may still be on its way."""
@@ -325,7 +325,13 @@ class Relay:
                 final = msgspec.structs.replace(final, body=final.body[max(0, final.before) :])
         metrics.KEPT.inc()
         reply.give_final(final)
+        if len(sealed) > MAX_PUBLISHED_BYTES:  # megabytes of pictures, in what holds the credit window too
+            self._chore(self._forget_kept(reply.job))
         return True
+
+    async def _forget_kept(self, job: str) -> None:
+        with contextlib.suppress(RedisError, OSError):  # else it lapses by itself
+            await self._redis.execute_command("UNLINK", keys.kept(job))
 
     async def _last_resort(self, reply: Reply) -> None:
         if not await self._kept_answer(reply):

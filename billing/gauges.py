@@ -64,14 +64,16 @@ def read_queues(redis: Any, connection: Connection) -> None:
     for command in (
         ("TIME",), ("GET", keys.EPOCH), ("GET", keys.WAITING), ("ZCARD", keys.LEASES), ("XLEN", keys.USAGE),
         ("XRANGE", keys.USAGE, "-", "+", "COUNT", 1), ("XLEN", keys.DEAD), ("LRANGE", keys.READY, 0, LOOKED_AT - 1),
+        ("HGET", keys.LONG, "all"),
     ):  # fmt: skip
         pipe.execute_command(*command)
-    clock, opened, waiting, open_jobs, unsettled, oldest, dead, orgs = pipe.execute()
+    clock, opened, waiting, open_jobs, unsettled, oldest, dead, orgs, bodies = pipe.execute()
     now_ms = clock[0] * 1000 + clock[1] // 1000
     metrics.WINDOW_OPEN.set(opened == epoch.encode())
     metrics.JOBS_WAITING.set(int(waiting or 0))
     metrics.JOBS_WAITING_AGE.set(_longest_wait_s(redis, orgs, now_ms))
     metrics.JOBS_OPEN.set(open_jobs)
+    metrics.BODIES_OPEN.set(int(bodies or 0))
     metrics.LEASES_LAPSED.set(redis.execute_command("ZCOUNT", keys.LEASES, "-inf", now_ms))
     metrics.UNSETTLED.set(unsettled)
     metrics.UNSETTLED_AGE.set(_age_s(now_ms, int(oldest[0][0].split(b"-")[0])) if oldest else 0)

@@ -18,6 +18,7 @@ from billing import metrics, upkeep
 from billing.gauges import Gauges
 from billing.invoices import lapse
 from billing.lock import SettlerLock
+from gateway.credit.upkeep import recount
 from gateway.settings import Settings
 from gateway.wire import keys
 
@@ -29,6 +30,8 @@ CHORES_S = 1.0
 """How often expired holds are looked for and gauges are read."""
 LAPSE_S = 60.0
 """How often lapsed lots are looked for: whether their last calls are booked means reading the whole stream."""
+RECOUNT_S = 600.0
+"""How often the bodies of open jobs are counted anew, which reads all open jobs."""
 BEAT_S = 15
 """For how long it is remembered in Redis that somebody settles: ``wonrouter doctor`` looks there."""
 STALE_S = 10.0
@@ -48,6 +51,7 @@ class Loop(threading.Thread):
         self._stopping = threading.Event()
         self._chores_at = 0.0
         self._lapse_at = 0.0
+        self._recount_at = 0.0
         self._last_turn = time.monotonic() - STALE_S  # not ready before its first turn
         self._trouble = ""
 
@@ -101,6 +105,9 @@ class Loop(threading.Thread):
                 self._redis.execute_command("SET", keys.SETTLER, self._name, "EX", BEAT_S)
                 with connection.begin():
                     lapse.give_back_on_account(connection)
+            if time.monotonic() >= self._recount_at:
+                self._recount_at = time.monotonic() + RECOUNT_S
+                recount(self._redis)
             if time.monotonic() >= self._lapse_at:
                 self._lapse_at = time.monotonic() + LAPSE_S
                 lapse.expire(self._redis, connection)

@@ -29,6 +29,7 @@ WINDOW_OPEN = Gauge("wonrouter_window_open", "1 while the credit window is open;
 JOBS_WAITING = Gauge("wonrouter_jobs_waiting", "Jobs that wait for a worker")
 JOBS_WAITING_AGE = Gauge("wonrouter_jobs_waiting_age_seconds", "How long the oldest of them has waited")
 JOBS_OPEN = Gauge("wonrouter_jobs_open", "Open jobs, waiting or running: each has a hold and a slot")
+BODIES_OPEN = Gauge("wonrouter_open_body_bytes", "Bodies above 16 KiB of open jobs, in Redis and in workers")
 LEASES_LAPSED = Gauge(
     "wonrouter_leases_lapsed", "Open jobs whose lease has lapsed: their worker is gone, or nobody came"
 )

@@ -133,6 +133,9 @@ class Settings(BaseSettings):
     """Jobs that wait in the background (``service_tier: "flex"``), in a queue of their own."""
     flex_wait_s: float = 300.0
     """How long such a job may wait: half of the ten minutes after which the SDKs give up."""
+    open_body_bytes: int = 1024 * 1024 * 1024
+    """Bodies above 16 KiB of all open calls together: Redis has them until the calls end, and so have the workers. One
+    organisation may have half; ten thousand prompts of a hundred kilobytes fit."""
     body_ttl_s: int = 1_800
     """Sealed job bodies vanish from Redis after this, whatever happens."""
     kept_ttl_s: int = 60

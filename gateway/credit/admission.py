@@ -88,6 +88,8 @@ class Placement(msgspec.Struct, frozen=True):
     """Served where nobody else waits, or as every eighth; ``queue_max`` is then the background queue's."""
     longest_wait_ms: int = 60_000
     """A call that would wait longer for a worker is refused."""
+    open_body_bytes: int = 1024 * 1024 * 1024
+    """What the sealed bodies of open jobs may have together, as far as they are long; of one organisation half."""
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -110,11 +112,14 @@ class Refused(msgspec.Struct, frozen=True):
     ``rebuilding``: the window is being rebuilt or the caller's epoch is old. ``stale``: a version differs, load the
     identity again. ``terms``: look price, rate and month up for ``now_ms``. ``rate``: ``retry_ms`` until a place is
     free. ``tokens``: the same of tokens; ``large``: the call alone may use more than the limit. ``slots``, ``credit``:
-    limits; ``scope`` says whose. ``queue``: too many wait (``all``, ``org``), or the call would wait too long
-    (``wait``); ``retry_ms`` until that is over. ``claim``: the Idempotency-Key is not the caller's any more.
+    limits; ``scope`` says whose. ``bodies``: the bodies of open calls take too much room, in ``all`` or of this ``org``.
+    ``queue``: too many wait (``all``, ``org``), or the call would wait too long (``wait``); ``retry_ms`` until that is
+    over. ``claim``: the Idempotency-Key is not the caller's any more.
     """
 
-    reason: Literal["rebuilding", "stale", "terms", "rate", "tokens", "large", "slots", "queue", "credit", "claim"]
+    reason: Literal[
+        "rebuilding", "stale", "terms", "rate", "tokens", "large", "slots", "bodies", "queue", "credit", "claim"
+    ]
     scope: str = ""
     retry_ms: int = 0
     now_ms: int = 0
@@ -157,7 +162,7 @@ async def place(redis: AsyncExecutor, p: Placement) -> Placed | Refused:
             len(p.token_limits), *(t.limit for t in p.token_limits), p.tokens,
             *(("", NONE, NONE) if slots is None else (keys.model_slots(slots.model), slots.org, slots.key)),
             *(("", "") if p.once is None else (p.once.record, p.once.token)),
-            int(p.background), p.longest_wait_ms,
+            int(p.background), p.longest_wait_ms, p.open_body_bytes,
         ],
     )  # fmt: skip  # the order is the script's
     if answer[0] != b"ok":

@@ -16,6 +16,11 @@ def sweep(redis: SyncExecutor, grace_ms: int, most: int = 200) -> list[str]:
     return [job.decode() for job in scripts.SWEEP.run_sync(redis, [], [grace_ms, most])]
 
 
+def recount(redis: SyncExecutor) -> int:
+    """Counts the long bodies of open jobs anew. Returns how many bytes they are."""
+    return int(scripts.RECOUNT.run_sync(redis, [], []))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Change:
     """One row of PostgreSQL's outbox, numbered per organisation without gaps. Money in micro-won."""

@@ -9,6 +9,7 @@ wr:k:{key}              hash      v, spent, held, slots, s:{model} (until the ke
 wr:j:{job}              hash      an open job and its hold (deleted at its end)
 wr:b:{job}              string    the sealed job (TTL body_ttl_s; deleted at its end)
 wr:a:{job}              string    the kept answer, sealed (TTL kept_ttl_s)
+wr:long                 hash      "all" and {org} -> bytes of the long bodies of open jobs (with the last of them)
 wr:leases               zset      open job -> when its lease lapses (milliseconds of Redis's clock)
 wr:r:{scope}            list      times of the last requests, newest first (TTL 60 s)
 wr:t:{scope}            hash      tokens counted per second (TTL 62 s)
@@ -42,6 +43,7 @@ from __future__ import annotations
 
 EPOCH = "wr:epoch"
 LEASES = "wr:leases"
+LONG = "wr:long"
 USAGE = "wr:usage"
 DEAD = "wr:dead"
 CALL_QUEUE = "wr:calls"

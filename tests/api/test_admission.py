@@ -294,6 +294,24 @@ class TestFullQueue:
         assert (await first).status_code == 200
 
 
+class TestLongBodies:
+    @pytest.fixture
+    def settings_overrides(self) -> dict[str, Any]:
+        return {"open_body_bytes": 64 * 1024, "unclaimed_s": 30.0}
+
+    async def test_more_of_them_than_there_is_room_for_are_an_overload_until_one_ends(self, house: House) -> None:
+        document = [{"role": "user", "content": "y" * 40_000}]
+        first = asyncio.create_task(house.ask(messages=document))
+        await until(lambda: house.redis.llen(keys.CALL_QUEUE), "placed")
+        response = await house.ask(messages=document)
+        assert response.status_code == 503 and response.headers["retry-after"] in ("1", "2")
+        await (await house.worker.take()).end()
+        assert (await first).status_code == 200
+        again = asyncio.create_task(house.ask(messages=document))
+        await (await house.worker.take()).end()
+        assert (await again).status_code == 200
+
+
 async def test_redis_out_of_reach_is_told_quickly(house: House) -> None:
     async def away(*_args: object) -> None:
         raise ConnectionError

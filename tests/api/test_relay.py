@@ -16,7 +16,7 @@ from api import metrics
 from api import relay as relay_module
 from gateway.credit import admission, running
 from gateway.wire import keys
-from gateway.wire.frame import CHUNK, Final, Frame, encode_frames
+from gateway.wire.frame import CHUNK, MAX_PUBLISHED_BYTES, Final, Frame, encode_frames
 from tests.api.conftest import KEY, House, an_identity, body, until
 from tests.api.worker import NAME, Taken, answer, event
 
@@ -214,6 +214,19 @@ async def test_a_final_frame_that_was_too_large_to_publish_is_read_from_its_key(
     await taken.end(Final(200, answer("large")), kept_frame=True)
     response = await client
     assert response.content == answer("large")
+
+
+async def test_a_large_answer_leaves_redis_once_its_front_end_has_it(house: House) -> None:
+    client = asyncio.create_task(house.ask())
+    taken = await house.worker.take()
+    large = answer("x" * MAX_PUBLISHED_BYTES)
+    await taken.end(Final(200, large), kept_frame=True)
+    assert (await client).content == large
+    assert await until(lambda: gone_from_redis(house, taken.claim.job), "gone")
+
+
+async def gone_from_redis(house: House, job: str) -> bool:
+    return not await house.redis.exists(keys.kept(job))
 
 
 async def test_an_ended_job_whose_last_frame_was_lost_is_answered_from_its_key(house: House) -> None:

@@ -11,10 +11,11 @@
 --       then: field of the model's slots, or ''; its slots for the organisation; for the key (-1 none)
 --       then: the call's wr:i:{record}, or ''; the token under which it was claimed
 --       then: 1 = in the background (queue max is that of the background queue); longest wait ms
+--       then: bytes that the long bodies of open jobs may have together
 -- Returns {'ok', job, cap, now, hold, {remaining per rate limit}, {ms until one is free per rate limit}}
 --         (of the rate limits, then of the token limits)
 --      or {'rebuilding'} {'stale'} {'terms', now} {'rate', ms, index} {'tokens', ms, index} {'large', index}
---         {'slots', scope} {'queue', scope, ms until it is worth asking again} {'credit', scope}
+--         {'slots', scope} {'queue', scope, ms until it is worth asking again} {'credit', scope} {'bodies', scope}
 --         {'claim'} (the Idempotency-Key is another call's by now)
 local now = now_ms()
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {'rebuilding'} end
@@ -88,6 +89,13 @@ if queued > 0 or places == 0 then
   end
 end
 
+-- A job's body is here until its end, for the worker that takes over, and in the memory of the worker that runs it. Short
+-- ones are bounded by how many jobs there are; long ones are counted. One organisation may have half of the room, and the
+-- background no more than half of it; a single body has room always.
+local LONG = 16384
+local size, room = #ARGV[23], tonumber(ARGV[at + 7])
+if ARGV[at + 5] == '1' then room = room / 2 end
+
 -- Returns a refusal, or nil and the granted cap. Runs again after lapsed jobs were swept away.
 local wanted, least, input, unit = tonumber(ARGV[16]), tonumber(ARGV[17]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local function check()
@@ -96,6 +104,11 @@ local function check()
   if limit >= 0 and number(o[4]) >= limit then return {'slots', 'org'} end
   limit = tonumber(ARGV[19])
   if limit >= 0 and number(k[4]) >= limit then return {'slots', 'key'} end
+  if size >= LONG then
+    local kept = redis.call('HMGET', 'wr:long', 'all', ARGV[2])
+    if kept[1] and number(kept[1]) + size > room then return {'bodies', 'all'} end
+    if kept[2] and number(kept[2]) + size > room / 2 then return {'bodies', 'org'} end
+  end
   if slot ~= '' then
     if org_most >= 0 and number(redis.call('HGET', KEYS[2], slot)) >= org_most then return {'slots', 'org'} end
     if key_most >= 0 and number(redis.call('HGET', KEYS[3], slot)) >= key_most then return {'slots', 'key'} end
@@ -159,6 +172,11 @@ end
 if record ~= '' then
   redis.call('HSET', 'wr:j:' .. job, 'ik', record)
   redis.call('HSET', record, 'jobs', (redis.call('HGET', record, 'jobs') or '') .. job .. ' ')
+end
+if size >= LONG then
+  redis.call('HINCRBY', 'wr:long', 'all', size)
+  redis.call('HINCRBY', 'wr:long', ARGV[2], size)
+  redis.call('HSET', 'wr:j:' .. job, 'len', size)
 end
 redis.call('SET', 'wr:b:' .. job, ARGV[23], 'EX', ARGV[24])
 redis.call('ZADD', KEYS[4], int(now + tonumber(ARGV[21])), job)

@@ -11,6 +11,7 @@
 --             slot  field of the model's slots, where the model has a limit of its own
 --             tk    tokens counted, in which second, under which wr:t:{scope}…
 --             ik    wr:i:{record} of its Idempotency-Key
+--             len   bytes of its sealed body, where that is long: counted in wr:long until the job ends
 -- wr:o:{org}  v bal held slots seq m:{mon} s:{model}      wr:k:{key}  v spent held slots s:{model}
 -- wr:t:{scope}  second -> tokens counted in it
 -- Money is integers of micro-won below 9e15, so doubles stay exact. Scripts read a window and write it whole: they never run at
@@ -99,6 +100,11 @@ local function finish(job, j, outcome, micro, event)
   if j.tk then count_tokens(j.tk, event) end
   -- with the same Idempotency-Key nobody is charged again
   if j.ik and micro > 0 and redis.call('EXISTS', j.ik) == 1 then redis.call('HINCRBY', j.ik, 'micro', int(micro)) end
+  if j.len then
+    for _, whose in ipairs({'all', j.org}) do
+      if redis.call('HINCRBY', 'wr:long', whose, '-' .. j.len) <= 0 then redis.call('HDEL', 'wr:long', whose) end
+    end
+  end
   redis.call('ZREM', 'wr:leases', job)
   redis.call('DEL', 'wr:j:' .. job, 'wr:b:' .. job)
   redis.call('XADD', 'wr:usage', '*', 'job', job, 'org', j.org, 'key', j.key, 'out', outcome,
