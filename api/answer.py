@@ -9,6 +9,7 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from api.errors import Headers, error_answer, start_message
+from api.leaving import when_left
 from api.relay import Relay
 from api.reply import Reply
 from api.seen import seen
@@ -51,21 +52,16 @@ class Answer:
         reply = self._reply
         extensions: dict[str, Any] = cast("dict[str, Any]", scope).get("extensions") or {}
         reply.cut_with(extensions.get(ABORT))
-        watcher = asyncio.create_task(self._watch(receive))
+        stop = when_left(scope, receive, reply.client_left)
         try:
             while not reply.left:
                 await reply.wake.wait()
                 if await self._write(send):
                     return
         finally:
-            watcher.cancel()
+            stop()
             seen(scope).answer_of(reply)
             self._relay.close(reply)
-
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self._reply.client_left()
 
     async def _write(self, send: Send) -> bool:
         """Sends what there is. True once the answer is complete."""

@@ -11,6 +11,7 @@ from litestar.types import Receive, Scope, Send
 from api.answer import ABORT, KEEP_ALIVE, SSE, sse_error
 from api.dialects.completions import Sum, Translator, Wanted, chunks_in, head_of
 from api.errors import JSON, Headers, error_answer, start_message
+from api.leaving import when_left
 from api.relay import Relay
 from api.reply import Reply, Wake
 from api.seen import seen
@@ -53,18 +54,16 @@ class Merged:
             reply.cut_with(extensions.get(ABORT))
             reply.wake = self._wake  # whoever has something wakes the one writer
         self._wake.set()
-        watcher = asyncio.create_task(self._watch(receive))
+        stop = when_left(scope, receive, self._client_left)
         try:
             await (self._stream(send) if self._wanted.stream else self._whole(send))
         finally:
-            watcher.cancel()
+            stop()
             for reply in self._replies:
                 seen(scope).answer_of(reply)
                 self._relay.close(reply)
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    def _client_left(self) -> None:
         for reply in self._replies:
             reply.client_left()
 

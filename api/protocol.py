@@ -19,6 +19,7 @@ from api import metrics
 from api.answer import ABORT
 from api.corked import Corked
 from api.errors import Headers, Overloaded, error_answer, start_message, surface_of
+from api.leaving import GONE
 from gateway.errors import GatewayError, InvalidRequest
 
 MOST_HEAD_BYTES = 64 * 1024
@@ -66,7 +67,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     # in uvicorn's dictionary they would be more names than instances can share: a kilobyte for each connection
-    __slots__ = ("_answer", "_came", "_part", "_refusal", "_since", "_unread", "_unread_since")
+    __slots__ = ("_answer", "_came", "_gone", "_lost", "_part", "_refusal", "_since", "_unread", "_unread_since")
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -76,6 +77,9 @@ class Protocol(HttpToolsProtocol):
         self._refusal: GatewayError | None = None
         self._unread = 0
         self._unread_since = 0.0
+        self._gone: Callable[[], None] | None = None
+        """Called when the client leaves, by whoever makes an answer."""
+        self._lost = False
         self._answer: bytes | None = None
         """To a request that is refused at its head: it goes out when its body has come, which nobody reads."""
 
@@ -86,6 +90,26 @@ class Protocol(HttpToolsProtocol):
         if len(self.connections) > cast("Config", self.config).most_connections:
             metrics.CROWDED.inc()
             self.app = crowded(self.app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or was cut."""
+        super().connection_lost(exc)
+        self._lost = True
+        if self._gone is not None:
+            self._gone()
+
+    def _when_gone(self, call: Callable[[], None]) -> Callable[[], None]:
+        self._gone = call
+        if self._lost:
+            call()
+        else:
+            self.flow.resume_reading()  # a long body stops it, and then nobody hears that the client leaves
+
+        def forget() -> None:
+            if self._gone is call:  # else the next request's answer is being made
+                self._gone = None
+
+        return forget
 
     def data_received(self, data: bytes) -> None:
         """More of a request. A head that comes in pieces is counted here: we are shown a header when it is complete."""
@@ -104,7 +128,7 @@ class Protocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._await("head")
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # pyright: ignore[reportGeneralTypeIssues]
+        self.scope["extensions"] = {ABORT: self.transport.abort, GONE: self._when_gone}  # pyright: ignore[reportGeneralTypeIssues]
 
     def on_headers_complete(self) -> None:
         """The head is here. What is raised, httptools gives back as an error of its own: see ``send_400_response``."""

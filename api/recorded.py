@@ -8,6 +8,7 @@ from typing import Any
 from litestar.types import Receive, Scope, Send
 
 from api.errors import Headers
+from api.leaving import when_left
 
 _ERROR_EVENT = b'data: {"error":'
 
@@ -105,15 +106,17 @@ class Recorded:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Returns at the end of the answer, or when the client leaves."""
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(self._left(receive))
+        sending, left = asyncio.create_task(self._send(send)), asyncio.Event()
+        leaving = asyncio.create_task(left.wait())
+        stop = when_left(scope, receive, left.set)
         try:
             await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 sending.result()
         finally:
+            stop()
             sending.cancel()
             leaving.cancel()
             self._recording.desert()
@@ -122,7 +125,3 @@ class Recorded:
         while (messages := await self._recording.messages()) is not None:
             for message in messages:
                 await send(message)
-
-    async def _left(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass

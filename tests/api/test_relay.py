@@ -387,6 +387,16 @@ async def test_a_client_that_leaves_has_its_job_cancelled(house: House, stream: 
     assert results == [running.CANCELLED]
 
 
+@pytest.mark.parametrize("more", [{"user": "u" * 300_000}, {}], ids=["a long body", "another request behind it"])
+async def test_whatever_else_it_sent_a_client_that_leaves_is_noticed(house: House, more: dict[str, str]) -> None:
+    """Its body stopped the reading of its connection, or a request that nobody has begun to answer is the newest."""
+    _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+    writer.write(raw_request(stream=False, **more) if more else raw_request(stream=False) * 2)
+    taken = await house.worker.take()
+    writer.close()
+    assert (await house.worker.control("cancel")).job == taken.claim.job
+
+
 async def test_a_client_that_leaves_before_any_worker_came_frees_everything(house: House) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", house.port)
     writer.write(raw_request(stream=False))
@@ -396,8 +406,8 @@ async def test_a_client_that_leaves_before_any_worker_came_frees_everything(hous
     assert await house.redis.xlen(keys.USAGE) == 1
 
 
-def raw_request(*, stream: bool) -> bytes:
-    payload = msgspec.json.encode(body(stream=stream))
+def raw_request(*, stream: bool, **fields: Any) -> bytes:
+    payload = msgspec.json.encode(body(stream=stream, **fields))
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\n"
         f"Content-Length: {len(payload)}\r\n\r\n"
