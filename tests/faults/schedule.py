@@ -75,7 +75,7 @@ class Schedule:
         return sum(fault.how == KILLED for fault in self.done)
 
     def run(self, kills: int, seconds: float, served_since: Callable[[float], bool]) -> None:
-        """Until so many kills are done, or the time is over.
+        """Until so many kills are done, or the time is over, and the last fault is survived.
 
         Most faults wait until the one before is survived (`served_since` its end); the others come on top of it.
         """
@@ -83,15 +83,20 @@ class Schedule:
         while self.kills < kills and time.monotonic() < deadline:
             time.sleep(self._chance.uniform(*self._pause_s))
             if self.done and self._chance.random() >= ON_TOP:
-                since = max(fault.until or fault.at for fault in self.done[-3:])
-                patience = time.monotonic() + BACK_WITHIN_S
-                while not served_since(since) and time.monotonic() < patience:
-                    time.sleep(0.02)
+                self._survive(served_since)
             kind = self._chance.choices(self._kinds, [kind.weight for kind in self._kinds])[0]
             fault = self._do(kind)
             if fault is not None:
                 self.done.append(fault)
         self.end()
+        if self.done:
+            self._survive(served_since)  # who asks after the last fault tells how long it was felt
+
+    def _survive(self, served_since: Callable[[float], bool]) -> None:
+        since = max(fault.until or fault.at for fault in self.done[-3:])
+        patience = time.monotonic() + BACK_WITHIN_S
+        while not served_since(since) and time.monotonic() < patience:
+            time.sleep(0.02)
 
     def end(self) -> None:
         """Everything that stands still goes on, everything is there again."""
