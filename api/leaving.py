@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from litestar.types import Receive, Scope
 
@@ -13,10 +13,10 @@ GONE = "wonrouter.gone"
 own way is a task for each request that waits for ``http.disconnect``."""
 
 
-def when_left(scope: Scope, receive: Receive, left: Callable[[], None]) -> Callable[[], None]:
+def when_left(scope: Scope, receive: Receive, left: Callable[[], None]) -> Callable[[], object]:
     """Calls ``left`` when the client leaves, once, at once where it has left already. Returns what ends that."""
-    extensions: Any = scope.get("extensions") or {}
-    tell: Callable[[Callable[[], None]], Callable[[], None]] | None = extensions.get(GONE)
+    extensions: dict[str, Any] = cast("dict[str, Any]", scope).get("extensions") or {}
+    tell: Callable[[Callable[[], None]], Callable[[], object]] | None = extensions.get(GONE)
     return asyncio.create_task(_wait(receive, left)).cancel if tell is None else tell(left)
 
 

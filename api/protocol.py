@@ -95,6 +95,9 @@ class Protocol(HttpToolsProtocol):
         """The client has left, or was cut."""
         super().connection_lost(exc)
         self._lost = True
+        scope: Any = self.scope
+        if scope is not None:
+            scope["extensions"].clear()  # they hold us, who hold the scope: the collector would have to find us
         if self._gone is not None:
             self._gone()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import json
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 
 from api import protocol
 from api.server import KEEP_ALIVE_S
-from tests.api.conftest import KEY, House, an_identity, bearer, until
+from tests.api.conftest import KEY, House, an_identity, bearer, body, until
 
 pytestmark = pytest.mark.anyio
 
@@ -249,6 +250,29 @@ ODD_VALUES = ("\xff\xfe", "a" * 8_000, "a\tb", "%0d%0aSet-Cookie: x=y", "=;=;,,\
 
 
 NAMES = ("X-Title", "Idempotency-Key", "Accept", "Host", "Origin", "Cookie", "X-Request-Id", "Content-Type")
+
+
+async def test_a_connection_that_ended_leaves_nothing_to_the_collector(house: House) -> None:
+    """It comes by rarely: with a connection for each call, kilobytes would gather for thousands of calls."""
+
+    def connections() -> int:
+        return sum(type(one) is protocol.Protocol for one in gc.get_objects())
+
+    async def called() -> bool:
+        async with dialled(house) as line:
+            await line.say(call(json.dumps(body()).encode()))
+            await (await house.worker.take()).end()
+            return (await line.reader.readline()).startswith(b"HTTP/1.1 200")
+
+    assert await called()
+    gc.collect()
+    gc.disable()
+    try:
+        before = connections()
+        assert await called() and await called()
+        assert await until(lambda: connections() <= before, "gone")
+    finally:
+        gc.enable()
 
 
 async def test_no_header_of_a_caller_breaks_an_answer(house: House) -> None:
