@@ -18,6 +18,7 @@ from gateway.db import connect
 from gateway.wire import ids, keys
 from tests.billing.books import Books
 from tests.billing.test_window import SETTINGS
+from tests.operating import until
 
 
 @pytest.fixture
@@ -43,31 +44,16 @@ def command(books: Books, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> It
     # Logs of the loop's thread must not come between a command's lines, which share this process here.
     monkeypatch.setattr("gateway.logs.configure", lambda *_: None)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    yield CommandLine(monkeypatch)
+    yield CommandLine()
     structlog.reset_defaults()
 
 
 class CommandLine:
-    """`wonrouter …` without a process of its own; closes what the command opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
+    """`wonrouter …` without a process of its own."""
 
     def run(self, *arguments: str) -> Result:
-        opened: list[object] = []
-        stores = cli._stores
-
-        def remembered() -> tuple[object, object]:
-            opened.extend(pair := stores())
-            return pair
-
-        with self._monkeypatch.context() as patched:
-            patched.setattr(cli, "_stores", remembered)
-            [chosen] = [c for c in cli.commands if c.name == arguments[0]]
-            result = CliRunner().invoke(chosen, list(arguments[1:]))
-        for store in opened:
-            getattr(store, "dispose", getattr(store, "close", None))()
-        return result
+        [chosen] = [c for c in cli.commands if c.name == arguments[0]]
+        return CliRunner().invoke(chosen, list(arguments[1:]))
 
     def lines(self, *arguments: str) -> list[dict[str, object]]:
         result = self.run(*arguments)
@@ -86,6 +72,12 @@ def test_a_topup_is_spendable_when_the_command_returns_and_the_same_again_change
     [window] = command.lines("window", "--json")
     assert window["organisations"][books.org] == {"balance_micro": 100_000_000_000, "held_micro": 0, "slots": 0}  # type: ignore[index]
     assert (window["open_jobs"], window["unsettled"], window["open"]) == (0, 0, True)
+
+
+def test_the_loop_counts_the_bodies_of_open_calls_anew(books: Books, request: pytest.FixtureRequest) -> None:
+    books.redis.hset(keys.LONG, mapping={"all": 70_000, books.org: 70_000})  # of calls that have ended
+    request.getfixturevalue("loop")
+    until(lambda: not books.redis.exists(keys.LONG), "nothing is left of them")
 
 
 def test_usage_prints_one_object_a_line(books: Books, loop: Loop, command: CommandLine) -> None:
