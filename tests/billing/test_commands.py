@@ -77,7 +77,7 @@ def test_a_topup_is_spendable_when_the_command_returns_and_the_same_again_change
 def test_the_loop_counts_the_bodies_of_open_calls_anew(books: Books, request: pytest.FixtureRequest) -> None:
     books.redis.hset(keys.LONG, mapping={"all": 70_000, books.org: 70_000})  # of calls that have ended
     request.getfixturevalue("loop")
-    until(lambda: not books.redis.exists(keys.LONG), "nothing is left of them")
+    assert until(lambda: not books.redis.exists(keys.LONG), "nothing is left of them")
 
 
 def test_usage_prints_one_object_a_line(books: Books, loop: Loop, command: CommandLine) -> None:

@@ -13,6 +13,7 @@ from gateway.wire import ids, keys
 from tests.gateway.credit.blocking import Blocking, done
 
 ORG, KEY, EPOCH = "org-1", "key-1", "7"
+OTHER, OTHER_KEY = "org-2", "key-2"
 
 
 def placement(**changes: Any) -> Placement:
@@ -132,6 +133,15 @@ class Stage:
     def events(self) -> list[dict[str, str]]:
         rows: Any = self.client.xrange(keys.USAGE)
         return [{k.decode(): v.decode() for k, v in fields.items()} for _, fields in rows]
+
+
+def stage_of_two(url: str) -> Stage:
+    """A rich organisation, and another one as rich: `OTHER` with `OTHER_KEY`."""
+    made = Stage(url, balance=10**9)
+    windows = [upkeep.OrgWindow(org, 1, 10**9, 0, [], [(key, 1, 0)]) for org, key in ((ORG, KEY), (OTHER, OTHER_KEY))]
+    upkeep.rebuild_begin(made.client)
+    upkeep.rebuild_end(made.client, windows, EPOCH)
+    return made
 
 
 def limited(scope: str, limit: int) -> tuple[RateLimit, ...]:

@@ -8,20 +8,15 @@ import pytest
 
 from gateway.credit import running, upkeep
 from gateway.wire import keys
-from tests.gateway.credit.scene import EPOCH, Stage
+from tests.gateway.credit.scene import OTHER, OTHER_KEY, Stage, stage_of_two
 
 SIZE = 20_000
-OTHER, OTHER_KEY = "org-2", "key-2"
 ROOM = 4 * SIZE
 
 
 @pytest.fixture
 def stage(redis_url: str) -> Iterator[Stage]:
-    made = Stage(redis_url, balance=10**9)
-    windows = [upkeep.OrgWindow(org, 1, 10**9, 0, [], [(key, 1, 0)])
-               for org, key in ((made.org, made.key), (OTHER, OTHER_KEY))]  # fmt: skip
-    upkeep.rebuild_begin(made.client)
-    upkeep.rebuild_end(made.client, windows, EPOCH)
+    made = stage_of_two(redis_url)
     yield made
     made.client.close()
 

@@ -6,22 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.credit import admission, running, upkeep
+from gateway.credit import admission, running
 from gateway.wire import keys
 from gateway.wire.frame import Control, decode_control
 from tests.gateway.credit.blocking import done
-from tests.gateway.credit.scene import EPOCH, Stage
-
-OTHER, OTHER_KEY = "org-2", "key-2"
+from tests.gateway.credit.scene import OTHER, OTHER_KEY, Stage, stage_of_two
 
 
 @pytest.fixture
 def stage(redis_url: str) -> Iterator[Stage]:
-    made = Stage(redis_url, balance=10**9)
-    windows = [upkeep.OrgWindow(org, 1, 10**9, 0, [], [(key, 1, 0)])
-               for org, key in ((made.org, made.key), (OTHER, OTHER_KEY))]  # fmt: skip
-    upkeep.rebuild_begin(made.client)
-    upkeep.rebuild_end(made.client, windows, EPOCH)
+    made = stage_of_two(redis_url)
     yield made
     made.client.close()
 
