@@ -43,10 +43,8 @@ STALE_PATIENCE_S = 2.0
 """How long a version that PostgreSQL has may take to reach the window."""
 REBUILD_PATIENCE_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
-BODIES_PAUSE_S = 1.0
-"""The same for the room of bodies."""
-SLOT_PAUSE_S = 1.0
-"""When to ask for a concurrency slot again: nobody knows when one gets free."""
+END_PAUSE_S = 1.0
+"""When to ask again for what is free once another call ends, a slot or the room of its body: nobody knows when that is."""
 
 log = structlog.get_logger()
 
@@ -275,7 +273,7 @@ def refusal(answer: Refused, placement: Placement) -> GatewayError:
                 return CallTooLarge(details=details, retry_after_s=60)
             return RateLimitExceeded(retry_after_s=answer.retry_ms / 1000, details=details)
         case "slots":
-            return RateLimitExceeded(retry_after_s=SLOT_PAUSE_S)
+            return RateLimitExceeded(retry_after_s=END_PAUSE_S)
         case "credit":
             return CreditLimitExceeded()
         case "claim":
@@ -283,7 +281,7 @@ def refusal(answer: Refused, placement: Placement) -> GatewayError:
         case "queue":
             return overloaded(answer.retry_ms / 1000)
         case "bodies":
-            return overloaded(BODIES_PAUSE_S)
+            return overloaded(END_PAUSE_S)
         case _:
             return ServiceUnavailable(retry_after_s=1.0)
 

@@ -189,6 +189,7 @@ class _Response(aiohttp.ClientResponse):
         """Nobody will."""
         self._headers, self._raw_headers = _NO_HEADERS, ()
         self._request_info = aiohttp.RequestInfo(self.url, self.method, _NO_HEADERS)
+        self._cache.clear()  # its properties remember what they said
 
 
 class _Arriving(httpx.AsyncByteStream):

@@ -79,6 +79,8 @@ class Placement(msgspec.Struct, frozen=True):
     body_ttl_s: int
     reply: str
     base_event: bytes
+    open_body_bytes: int
+    """What the sealed bodies of open jobs may have together, as far as they are long; of one organisation half."""
     token_limits: tuple[TokenLimit, ...] = ()
     tokens: int = 0
     """What the call may use at most, as far as that is known; counted until its end says what it used."""
@@ -88,8 +90,6 @@ class Placement(msgspec.Struct, frozen=True):
     """Served where nobody else waits, or as every eighth; ``queue_max`` is then the background queue's."""
     longest_wait_ms: int = 60_000
     """A call that would wait longer for a worker is refused."""
-    open_body_bytes: int = 1024 * 1024 * 1024
-    """What the sealed bodies of open jobs may have together, as far as they are long; of one organisation half."""
 
 
 class Placed(msgspec.Struct, frozen=True):

@@ -153,3 +153,18 @@ async def test_an_answer_compressed_once_is_read() -> None:
         assert b"".join([piece async for piece in response.body()]) == b"plain"
         response.close()
     await transport.aclose()
+
+
+@pytest.mark.anyio
+async def test_an_answer_whose_head_is_forgotten_is_read_and_keeps_no_header_of_it() -> None:
+    transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    async with answering("200 OK\r\nx-long: " + "y" * 1_000, b"plain") as url:
+        answer = await transport.send("GET", url, {"authorization": "Bearer k"}, b"")
+        kept: aiohttp.ClientResponse = answer._arriving.release.__self__  # pyright: ignore[reportFunctionMemberAccess]
+        assert (answer.headers["x-long"], kept.headers["x-long"]) == ("y" * 1_000, "y" * 1_000)
+        assert kept.raw_headers and kept.request_info.headers
+        answer.forget_head()
+        assert not (answer.headers or kept.headers or kept.raw_headers or kept.request_info.headers)
+        assert b"".join([piece async for piece in answer.body()]) == b"plain"
+        answer.close()
+    await transport.aclose()

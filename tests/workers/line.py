@@ -198,7 +198,7 @@ class Line:
             Placement(
                 "w1", "org", "key", 1, 1, digits, 0, 2**52, "202611", True, -1, -1, input_micro, unit_micro, cap, 16,
                 -1, -1, (), 20_000, 60_000, 12_000, self.sealer.seal(encode_job(wanted), sealed_at), 1800, REPLY,
-                encode_event(base), background=bool(job.get("background")),
+                encode_event(base), 10**9, background=bool(job.get("background")),
             ),
         )  # fmt: skip  # the order is the struct's
         assert isinstance(placed, Placed), placed

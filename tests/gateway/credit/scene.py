@@ -45,6 +45,7 @@ def placement(**changes: Any) -> Placement:
         body_ttl_s=60,
         reply="wr:reply:a",
         base_event=b"base",
+        open_body_bytes=10**9,
     )
     return msgspec.structs.replace(base, **changes)
 
