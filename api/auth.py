@@ -80,7 +80,7 @@ class Identities:
         self._fresh_s = fresh_s
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._unknown: OrderedDict[bytes, float] = OrderedDict()
-        self._loading: dict[bytes, asyncio.Task[Identity | None]] = {}
+        self._loading: dict[bytes, tuple[int, asyncio.Task[Identity | None]]] = {}
         self._changes = 0
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> tuple[Identity, bytes]:
@@ -115,11 +115,12 @@ class Identities:
 
     async def reload(self, sha256: bytes) -> Identity:
         """The identity as PostgreSQL has it now. Raises ``InvalidApiKey``, ``ServiceUnavailable``."""
-        task = self._loading.get(sha256)
-        if task is None:
-            task = self._loading[sha256] = asyncio.create_task(self._load(sha256))
+        loading = self._loading.get(sha256)
+        if loading is None or loading[0] != self._changes:  # what was asked before a change may not know of it
+            loading = self._changes, asyncio.create_task(self._load(sha256, self._changes))
+            self._loading[sha256] = loading
         try:
-            identity = await asyncio.shield(task)
+            identity = await asyncio.shield(loading[1])
         except SourceAway as exc:
             known = self._known.get(sha256)
             if known is None or time.monotonic() - known.loaded_at > STALE_S:
@@ -146,26 +147,29 @@ class Identities:
         for known in self._known.values():
             known.fresh_until = 0.0
 
-    async def _load(self, sha256: bytes) -> Identity | None:
-        changes = self._changes
+    async def _load(self, sha256: bytes, changes: int) -> Identity | None:
         try:
             identity = await self._loader.by_hash(sha256)
             now = time.monotonic()
+            # what changed while we were reading may not be in what we read
+            certain = changes == self._changes
             if identity is None:
                 self._known.pop(sha256, None)
-                self._unknown[sha256] = now + UNKNOWN_S
+                if certain:
+                    self._unknown[sha256] = now + UNKNOWN_S
                 if len(self._unknown) > UNKNOWN:
                     self._unknown.popitem(last=False)
             else:
                 self._unknown.pop(sha256, None)
-                # what changed while we were reading may not be in what we read
-                self._known[sha256] = Known(identity, now, self._fresh_s if changes == self._changes else 0.0)
+                self._known[sha256] = Known(identity, now, self._fresh_s if certain else 0.0)
                 self._known.move_to_end(sha256)
                 if len(self._known) > KNOWN:
                     self._known.popitem(last=False)
             return identity
         finally:
-            del self._loading[sha256]
+            loading = self._loading.get(sha256)
+            if loading is not None and loading[0] == changes:
+                del self._loading[sha256]
 
 
 def _unexpired(identity: Identity) -> Identity:

@@ -30,7 +30,7 @@ from gateway.redis import RedisLine
 from gateway.settings import Settings
 from gateway.subscription import Subscription
 from gateway.wire import keys
-from gateway.wire.news import decode_news
+from gateway.wire.news import News, decode_news
 
 START_PATIENCE_S = 5.0
 """How long the start waits for the subscription; after it the process serves, says it is not ready, and keeps trying."""
@@ -132,6 +132,11 @@ class Parts:
         except NoCredential:
             return await self.session_calls.authenticate(scope)
 
+    def heed(self, news: News) -> None:
+        """Something changed: what this process remembers of it is asked for again."""
+        self.identities.on_news(news)
+        self.catalogue.on_news(news)
+
     def missing(self) -> list[str]:
         """What this process lacks to answer calls, in words."""
         there = {
@@ -152,8 +157,7 @@ class Parts:
         except ValueError:
             log.error("news_undecodable", bytes=len(payload))
             return
-        self.identities.on_news(news)
-        self.catalogue.on_news(news)
+        self.heed(news)
 
     def _on_up(self, again: bool) -> None:
         if not again:

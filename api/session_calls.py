@@ -99,7 +99,11 @@ class SessionCalls:
             return sha256
         try:
             return await change_async(
-                engine, self._redis, person, lambda change: console_keys.ensure(change, org, person)
+                engine,
+                self._redis,
+                person,
+                lambda change: console_keys.ensure(change, org, person),
+                self._identities.on_news,
             )
         except (SQLAlchemyError, OSError) as exc:
             raise ServiceUnavailable() from exc

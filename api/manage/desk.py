@@ -50,7 +50,7 @@ class Desk:
 
     async def change(self, actor: str, work: Callable[[Change], T]) -> T:
         """What ``work`` returns, once it is committed and announced."""
-        return await change_async(self._engine, self.parts.redis, actor, work)
+        return await change_async(self._engine, self.parts.redis, actor, work, self.parts.heed)
 
 
 def answer_invalid(request: Any, exc: ValidationException) -> Any:

@@ -42,7 +42,8 @@ class Change:
         self.connection = connection
         self.actor = actor
         self._seeds: list[tuple[str, int, int | str]] = []
-        self._news: list[bytes] = []
+        self.news: list[News] = []
+        """What is told after the commit."""
 
     def audit(self, action: str, subject: str, org: UUID | None = None, **details: Any) -> None:
         """Appends to the audit log. ``details`` hold no secret and no personal data beyond ids."""
@@ -65,24 +66,24 @@ class Change:
 
     def tell(self, kind: Kind, subject: UUID) -> None:
         """Publishes news after the commit that no window waits for. Lost ones are not sent again: others look anyway."""
-        self._news.append(encode_news(News(kind, str(subject))))
+        self.news.append(News(kind, str(subject)))
 
     def tell_all(self, kind: Kind) -> None:
         """The same of something that changed as a whole."""
-        self._news.append(encode_news(News(kind)))
+        self.news.append(News(kind))
 
     def _tell(self, kind: Kind, subject: UUID) -> bytes:
-        news = encode_news(News(kind, str(subject)))
-        self._news.append(news)
-        return news
+        news = News(kind, str(subject))
+        self.news.append(news)
+        return encode_news(news)
 
     def announce(self, redis: SyncExecutor) -> None:
         """After the commit: makes versions known and publishes the news. Without Redis, the outbox does it later."""
         try:
             for name, version, spent in self._seeds:
                 scripts.SEED.run_sync(redis, [name], [version, spent])
-            for news in self._news:
-                redis.execute_command("PUBLISH", keys.NEWS, news)
+            for news in self.news:
+                redis.execute_command("PUBLISH", keys.NEWS, encode_news(news))
         except RedisError as exc:
             _log.warning("a committed change waits for Redis: %s", exc)
 
@@ -91,8 +92,8 @@ class Change:
         try:
             for name, version, spent in self._seeds:
                 await scripts.SEED.run(redis, [name], [version, spent])
-            for news in self._news:
-                await redis.execute_command("PUBLISH", keys.NEWS, news)
+            for news in self.news:
+                await redis.execute_command("PUBLISH", keys.NEWS, encode_news(news))
         except RedisError as exc:
             _log.warning("a committed change waits for Redis: %s", exc)
 
@@ -107,9 +108,17 @@ def changing(engine: Engine, redis: SyncExecutor, actor: str) -> Generator[Chang
 
 
 async def change_async(
-    engine: AsyncEngine, redis: AsyncExecutor, actor: str, work: Callable[[Change], Result]
+    engine: AsyncEngine,
+    redis: AsyncExecutor,
+    actor: str,
+    work: Callable[[Change], Result],
+    heed: Callable[[News], None],
 ) -> Result:
-    """One change on asyncio clients: ``work`` runs in the transaction; its result comes back after the commit."""
+    """One change on asyncio clients: ``work`` runs in the transaction; its result comes back after the commit.
+
+    ``heed`` takes the news into this process's own caches before that: who is told that a change is done finds it done
+    at their next request, even while the news are on their way, or Redis is away.
+    """
     changes: list[Change] = []
 
     def run(connection: Connection) -> Result:
@@ -119,6 +128,8 @@ async def change_async(
     async with engine.begin() as connection:
         result = await connection.run_sync(run)
     await changes[0].announce_async(redis)
+    for news in changes[0].news:
+        heed(news)
     return result
 
 

@@ -7,6 +7,8 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
+from api import parts
+from gateway.wire.news import News
 from tests.api.manage.conftest import Office, opened
 
 pytestmark = pytest.mark.anyio
@@ -136,6 +138,25 @@ async def test_a_stopped_key_is_refused_by_every_front_end_at_once(
                 if await statuses(*both, key=made["key"]) == [401, 401]:
                     break
             assert await statuses(*both, key=made["key"]) == [401, 401], stop
+
+
+async def test_a_front_end_goes_by_its_own_changes_before_their_news_arrive(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_payload: bytes) -> News:
+        raise ValueError
+
+    monkeypatch.setattr(parts, "decode_news", lost)
+    owner = office.someone(office.organisation())
+    made = (await office.call(owner, "POST", "/keys", {"name": "k"})).json()
+    path = f"/keys/{made['details']['id']}"
+    for state, status in (("active", 200), ("deactivated", 401)) * 2:
+        await office.call(owner, "PATCH", path, {"state": state})
+        assert (await office.call(made["key"], "GET", "/keys")).status_code == status
+    await office.call(owner, "PATCH", path, {"state": "active"})
+    assert (await office.call(made["key"], "GET", "/keys")).status_code == 200
+    rotated = (await office.call(owner, "POST", f"{path}/rotation", {})).json()["key"]
+    assert [(await office.call(key, "GET", "/keys")).status_code for key in (made["key"], rotated)] == [401, 200]
 
 
 async def test_a_key_tells_when_it_was_last_used(front_url: str, redis_url: str, engine: Engine, redis: Redis) -> None:

@@ -16,6 +16,7 @@ from gateway.accounts.organisations import Organisation
 from gateway.accounts.store import IdentityStore
 from gateway.db import connect
 from gateway.wire import keys as names
+from gateway.wire.news import News
 from tests.gateway.accounts.conftest import Relay
 
 pytestmark = pytest.mark.anyio
@@ -33,8 +34,13 @@ async def test_a_change_under_asyncio_commits_and_is_announced(
     def work(change: Change) -> tuple[keys.Key, str]:
         return keys.create(change, org.id, "bizrouter", {"name": "k"})
 
-    made, secret = await change_async(engine, line, "someone", work)
-    assert window(redis, made.id) == [b"1", b"0"]
+    heard: list[tuple[News, list[bytes | None]]] = []
+
+    def heed(news: News) -> None:
+        heard.append((news, window(redis, news.id)))
+
+    made, secret = await change_async(engine, line, "someone", work, heed)
+    assert heard == [(News("key", made.id), [b"1", b"0"])]  # the window knows by then what the process goes by
     assert await IdentityStore(engine).by_hash(key_hash(secret)) is not None
 
     def fail(change: Change) -> None:
@@ -42,8 +48,8 @@ async def test_a_change_under_asyncio_commits_and_is_announced(
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await change_async(engine, line, "someone", fail)
-    assert window(redis, made.id) == [b"1", b"0"]
+        await change_async(engine, line, "someone", fail, heed)
+    assert window(redis, made.id) == [b"1", b"0"] and len(heard) == 1
     await line.aclose()
     await engine.dispose()
 

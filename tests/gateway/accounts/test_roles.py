@@ -56,7 +56,7 @@ async def test_the_front_ends_role_suffices_for_all_that_its_users_change(
         return secret
 
     line = redis_clients.RedisLine(redis_url)
-    secret = await change_async(front, line, "person", work)
+    secret = await change_async(front, line, "person", work, lambda _: None)
     await line.aclose()
     store = IdentityStore(front)
     identity = await store.by_hash(key_hash(secret))
