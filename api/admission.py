@@ -31,7 +31,6 @@ from gateway.credit.admission import Once, Placed, Placement, Refused
 from gateway.credit.scripts import AsyncExecutor
 from gateway.errors import Conflict, CreditLimitExceeded, GatewayError, RateLimitExceeded, ServiceUnavailable
 from gateway.guardrails.personal import Policy
-from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import ids
 from gateway.wire.event import UsageEvent, encode_event
@@ -106,7 +105,7 @@ class Admission:
         self._channel = channel
         self._find = find
         self._pressure = pressure
-        self._sealer = Sealer(settings.secret_bytes, "job")
+        self._sealer = settings.sealer("job")
         self._epoch = ""
         self._learning: asyncio.Future[str] | None = None
         self._ahead_ms = 0
@@ -138,7 +137,7 @@ class Admission:
     async def _admit(
         self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call, once: Once | None
     ) -> Admitted:
-        body, user = hide(self._settings.secret_bytes, identity.org_id, call.body, call.user)
+        body, user = hide(self._settings.hash_key, identity.org_id, call.body, call.user)
         call = msgspec.structs.replace(call, body=body, user=user)
         at_ms, began = self.now_ms(), time.monotonic()
         since: dict[str, float] = {}

@@ -33,7 +33,7 @@ from gateway.errors import (
     RateLimitExceeded,
     ServiceUnavailable,
 )
-from gateway.seal import Sealer, Unsealable
+from gateway.seal import Unsealable
 from gateway.settings import Settings
 from gateway.wire import keys
 
@@ -84,7 +84,7 @@ class Idempotency:
     def __init__(self, settings: Settings, redis: AsyncExecutor) -> None:
         self._settings = settings
         self._redis = redis
-        self._sealer = Sealer(settings.secret_bytes, "idempotency")
+        self._sealer = settings.sealer("idempotency")
         self._running: set[asyncio.Task[None]] = set()
 
     async def answer(
@@ -225,7 +225,7 @@ class Idempotency:
 
     def _mac(self, what: bytes, data: bytes) -> str:
         """Keyed, so that nobody who reads Redis can try prompts until one fits."""
-        return hmac.new(self._settings.secret_bytes, b"once " + what + b"\n" + data, hashlib.sha256).hexdigest()
+        return hmac.new(self._settings.hash_key, b"once " + what + b"\n" + data, hashlib.sha256).hexdigest()
 
 
 class Replay:

@@ -77,7 +77,7 @@ class Parts:
         noted = None if self.last_used is None else self.last_used.note
         self.identities = Identities(sources.identities, settings.identity_cache_s, noted)
         self.guardrail_log = GuardrailLog(sources.audit)
-        self.session_calls = SessionCalls(sources.engine, self.redis, self.identities, settings.secret_bytes)
+        self.session_calls = SessionCalls(sources.engine, self.redis, self.identities, settings.hash_key)
         self.catalogue = CatalogueCache(sources.snapshots, sandbox=settings.sandbox)
         self.health = ModelHealth(self.redis, lambda: self.catalogue.snapshot if self.catalogue.ready else None)
         self.moderation = Moderation(settings)

@@ -22,7 +22,7 @@ from gateway.credit import admission
 from gateway.credit.running import MOST_EPOCHS
 from gateway.credit.scripts import AsyncExecutor
 from gateway.errors import GatewayError, InternalError, ServiceUnavailable
-from gateway.seal import Sealer, Unsealable
+from gateway.seal import Unsealable
 from gateway.settings import Settings
 from gateway.wire import keys
 from gateway.wire.frame import MAX_PUBLISHED_BYTES, Control, Frame, decode_final, decode_frames, encode_control
@@ -66,7 +66,7 @@ class Relay:
         self._redis = redis
         self.channel = channel
         self.unheard = Unheard(redis)
-        self._kept = Sealer(settings.secret_bytes, "kept")
+        self._kept = settings.sealer("kept")
         self._open: dict[str, Reply] = {}
         self._orphans: OrderedDict[str, Orphan] = OrderedDict()
         self._orphan_bytes = 0

@@ -1,18 +1,23 @@
 """What ``gateway`` adds to the ``wonrouter`` command: ``migrate``, ``doctor``, ``org``, ``key``, ``deployments``,
-``member``, ``words``, ``pii``, ``privacy``."""
+``member``, ``words``, ``pii``, ``privacy``, ``secret``."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 
 import click
+import msgspec
 
+from gateway import installation
 from gateway.accounts import alert_commands, policy_commands, privacy_commands
-from gateway.accounts.commands import key, org
+from gateway.accounts.change import OPERATOR, changing
+from gateway.accounts.commands import AS_JSON, key, opened, org
 from gateway.accounts.people_commands import person
 from gateway.deployments.commands import deployments
 from gateway.doctor.command import doctor
+from gateway.resealing import look
 
 
 @click.command()
@@ -39,7 +44,34 @@ def migrate(*, as_json: bool) -> None:
     click.echo(json.dumps({"migrated": True}) if as_json else "The database is up to date.")
 
 
+@click.group()
+def secret() -> None:
+    """WONROUTER_SECRET, and what it seals."""
+
+
+@secret.command()
+@AS_JSON
+def reseal(*, as_json: bool) -> None:
+    """Seal stored provider keys and webhook secrets anew with WONROUTER_SECRET where an accepted secret sealed them.
+
+    Run it once every process has the new secret; docs/operations.md has the whole procedure. Exit code 1: something is
+    stored that none of the secrets opens.
+    """
+    with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
+        found = look(change.connection, installation.find().sealer, reseal=True)
+        if found.accepted:
+            change.audit("secret.reseal", "installation", None, resealed=found.accepted)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        click.echo(f"{found.accepted} values were sealed anew, {found.own} were already.")
+        for what in found.unopenable:
+            click.echo(f"none of the secrets opens the {what}", err=True)
+    if found.unopenable:
+        sys.exit(1)
+
+
 commands = [
-    migrate, doctor, org, key, person, deployments, *policy_commands.commands, *alert_commands.commands,
+    migrate, doctor, secret, org, key, person, deployments, *policy_commands.commands, *alert_commands.commands,
     *privacy_commands.commands,
 ]  # fmt: skip

@@ -6,12 +6,13 @@ prefix ``WONROUTER_`` (``DATABASE_URL`` and ``REDIS_URL`` go without it, as ever
 
 from __future__ import annotations
 
-import base64
 import functools
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gateway.seal import Sealer, secret_of, secrets_of
 
 
 class Settings(BaseSettings):
@@ -23,6 +24,11 @@ class Settings(BaseSettings):
     redis_url: Annotated[str, Field(validation_alias=AliasChoices("REDIS_URL", "redis_url"))]
     secret: SecretStr
     """32 bytes in base64: seals job bodies, kept answers and provider keys. Never stored in Redis or PostgreSQL."""
+    secrets_accepted: SecretStr = SecretStr("")
+    """Further secrets, separated by commas, whose seals open as well: the next one or the last while it is replaced."""
+    hash_secret: SecretStr = SecretStr("")
+    """Keys the hashes that later ones are compared with: end users, ``Idempotency-Key``s, sessions' CSRF tokens. Empty:
+    ``secret``. It opens nothing, and stays what it was when ``secret`` is replaced."""
 
     log_level: str = "INFO"
     sandbox: bool = False
@@ -214,21 +220,25 @@ class Settings(BaseSettings):
     fx_stop_business_days: int = 15
     """Older than this nothing is sold: the price would be a guess."""
 
-    @field_validator("secret")
+    @field_validator("secret", "secrets_accepted", "hash_secret")
     @classmethod
-    def _secret_is_a_key(cls, value: SecretStr) -> SecretStr:
-        try:
-            raw = base64.b64decode(value.get_secret_value(), validate=True)
-        except ValueError as exc:
-            raise ValueError("WONROUTER_SECRET must be base64") from exc
-        if len(raw) != 32:
-            raise ValueError("WONROUTER_SECRET must be 32 bytes in base64")
+    def _secrets_are_keys(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        text = value.get_secret_value()
+        if info.field_name == "secrets_accepted":
+            secrets_of(text)
+        elif text or info.field_name == "secret":
+            secret_of(text)
         return value
 
+    def sealer(self, purpose: str) -> Sealer:
+        """Seals with ``secret``; opens what it or an accepted one sealed."""
+        accepted = secrets_of(self.secrets_accepted.get_secret_value())
+        return Sealer(secret_of(self.secret.get_secret_value()), purpose, accepted)
+
     @property
-    def secret_bytes(self) -> bytes:
-        """The 32 bytes behind ``secret``."""
-        return base64.b64decode(self.secret.get_secret_value())
+    def hash_key(self) -> bytes:
+        """The 32 bytes behind ``hash_secret``."""
+        return secret_of(self.hash_secret.get_secret_value() or self.secret.get_secret_value())
 
 
 @functools.cache

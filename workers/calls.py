@@ -19,7 +19,6 @@ from gateway.credit import admission, running
 from gateway.deployments.deployment import Deployment
 from gateway.http import UpstreamTransport
 from gateway.redis import RedisLine
-from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.subscription import Subscription
 from gateway.wire import keys
@@ -99,8 +98,8 @@ class CallWorker:
             deployments=deployments,
             models=models,
             turns=Turns(redis, settings, deployments.ids),
-            sealer=Sealer(settings.secret_bytes, "job"),
-            kept_sealer=Sealer(settings.secret_bytes, "kept"),
+            sealer=settings.sealer("job"),
+            kept_sealer=settings.sealer("kept"),
         )
         self.control = Subscription(
             settings.redis_url,

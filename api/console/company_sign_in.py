@@ -31,7 +31,7 @@ def company_routes(signing: Signing) -> list[HTTPRouteHandler]:
     settings = signing.desk.settings
     if not settings.oidc_issuer:
         return []
-    provider, sealer = Provider(settings), Sealer(settings.secret_bytes, "oidc")
+    provider, sealer = Provider(settings), settings.sealer("oidc")
 
     def flow_cookie(request: Request[Any, Any, Any], value: str) -> Cookie:
         secure = request.scope["scheme"] == "https" or settings.public_url.startswith("https://")

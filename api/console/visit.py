@@ -89,7 +89,7 @@ def visit_of(request: ASGIConnection[Any, Any, Any, Any]) -> Visit:
 
 def guard(desk: Desk) -> Guard:
     """The guard of every page."""
-    secret = desk.settings.secret_bytes
+    secret = desk.settings.hash_key
 
     async def check(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         wanted: Action | Literal["public"] = handler.opt[

@@ -67,6 +67,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
+    sealer = desk.settings.sealer(alerts.PURPOSE)
 
     @get("/alerts", action="alerts.read", tags=["alerts"])
     async def show_alerts(request: Request[Any, Any, Any]) -> AlertSettings:
@@ -85,16 +86,15 @@ def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
                 "webhook_url": data.webhook_url,
             }
             private = desk.settings.allow_private_webhooks
-            secret = desk.settings.secret_bytes
-            return AlertsSet(*alerts.update(change, caller.org, wanted, secret, allow_private=private))
+            return AlertsSet(*alerts.update(change, caller.org, wanted, sealer, allow_private=private))
 
         return await desk.change(caller.actor, work)
 
     @post("/alerts/secret", action="alerts.write", tags=["alerts"])
     async def rotate_secret(request: Request[Any, Any, Any]) -> WebhookSecret:
-        caller, secret = asked(request).caller, desk.settings.secret_bytes
+        caller = asked(request).caller
         return WebhookSecret(
-            await desk.change(caller.actor, lambda change: alerts.rotate_secret(change, caller.org, secret))
+            await desk.change(caller.actor, lambda change: alerts.rotate_secret(change, caller.org, sealer))
         )
 
     @post("/alerts/test", action="alerts.write", tags=["alerts"])

@@ -102,7 +102,7 @@ async def _caller(desk: Desk, scope: dict[str, Any]) -> Caller:
     found = None if token is None else await desk.read(lambda connection: sessions.find(connection, token))
     if token is None or found is None:
         raise InvalidApiKey()
-    check_csrf(desk.settings.secret_bytes, token, scope["method"], headers)
+    check_csrf(desk.settings.hash_key, token, scope["method"], headers)
     return Caller(
         org=found.org or "",
         org_name=found.org_name or "",

@@ -111,7 +111,7 @@ def privacy_routes(desk: Desk) -> list[HTTPRouteHandler]:
 def _hash(desk: Desk, org: str, user: str) -> str:
     if not user:
         raise InvalidRequest("'user' must name the end user.", param="user")
-    return user_hash(desk.settings.secret_bytes, org, user)
+    return user_hash(desk.settings.hash_key, org, user)
 
 
 def reason_of(text: str) -> str:

@@ -114,7 +114,7 @@ class Signing:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.secret = desk.settings.secret_bytes
+        self.secret = desk.settings.hash_key
         self.throttle = Throttle(desk.parts.redis, self.secret)
         self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
 

@@ -126,7 +126,7 @@ async def _post(row: Any, webhook: Any, transport: UpstreamTransport, settings: 
     if webhook is None or webhook.webhook_url != row.target:
         raise Failed("the webhook was changed or removed")
     try:
-        secrets = alerts.opened_secrets(webhook.webhook_secret, row.org, settings.secret_bytes)
+        secrets = alerts.opened_secrets(webhook.webhook_secret, row.org, settings.sealer(alerts.PURPOSE))
     except Unsealable as exc:
         raise Failed("the webhook's secret does not open: rotate it") from exc
     body = msgspec.json.encode(row.payload)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any, cast
 
 import click
@@ -60,15 +59,15 @@ def alerts_set(
         values["webhook_url"] = None if webhook == "none" else webhook
     if not values and not rotate_secret:
         raise click.UsageError("nothing to change")
-    key = base64.b64decode(installation.find().secret)
+    sealer = installation.find().sealer(alerts.PURPOSE)
     made: str | None = None
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         org = organisations.find(change.connection, organisation).id
         if values:
             # whoever runs the installation may name any address; deliveries are held to its settings all the same
-            _, made = alerts.update(change, org, cast("alerts.Settings", values), key, allow_private=True)
+            _, made = alerts.update(change, org, cast("alerts.Settings", values), sealer, allow_private=True)
         if rotate_secret:
-            made = alerts.rotate_secret(change, org, key)
+            made = alerts.rotate_secret(change, org, sealer)
         found = alerts.get(change.connection, org)
     show(found, as_json=as_json, **({} if made is None else {"webhook_secret": made}))
 

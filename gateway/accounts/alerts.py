@@ -31,6 +31,7 @@ THRESHOLDS = (50, 80, 100)
 MOST_EMAILS = 20
 """Further addresses of one organisation: a team, not a mailing list run through us."""
 LONGEST_URL = 2_000
+PURPOSE = "webhook"
 SECRET_BYTES = 32
 OVERLAP_S = 24 * 3_600
 """Seconds that a rotated secret still signs beside the new one."""
@@ -71,12 +72,12 @@ def get(connection: Connection, org: str) -> AlertSettings:
 
 
 def update(
-    change: Change, org: str, settings: Settings, secret: bytes, *, allow_private: bool = False
+    change: Change, org: str, settings: Settings, sealer: Sealer, *, allow_private: bool = False
 ) -> tuple[AlertSettings, str | None]:
     """Changes what is given; what is left out stays.
 
-    The first webhook gets a secret, which is returned this once (else None). ``secret`` is the installation's, which
-    seals it; ``allow_private`` lets a webhook lead to a private address. Raises ``NotFound``, ``InvalidRequest``.
+    The first webhook gets a secret, which is returned this once (else None). ``sealer`` is the installation's for
+    ``PURPOSE``; ``allow_private`` lets a webhook lead to a private address. Raises ``NotFound``, ``InvalidRequest``.
     """
     values = _checked(settings, allow_private=allow_private)
     if not values:
@@ -85,14 +86,14 @@ def update(
     made: str | None = None
     if values.get("webhook_url") and before["webhook_secret"] is None:
         made = new_secret()
-        values["webhook_secret"] = _sealer(secret).seal(made.encode(), _id(org).bytes)
+        values["webhook_secret"] = sealer.seal(made.encode(), _id(org).bytes)
     row = _write(change.connection, org, values)
     told = {name: value for name, value in values.items() if name != "webhook_secret"}
     change.audit("alerts.set", org, _id(org), **told)
     return _view(row), made
 
 
-def rotate_secret(change: Change, org: str, secret: bytes) -> str:
+def rotate_secret(change: Change, org: str, sealer: Sealer) -> str:
     """Gives the webhook a new secret, which is returned this once; deliveries are signed with it from now on, and for
     ``OVERLAP_S`` also with the one before, so that a receiver may change over in its own time.
 
@@ -104,16 +105,16 @@ def rotate_secret(change: Change, org: str, secret: bytes) -> str:
     made = new_secret()
     kept = made
     with contextlib.suppress(Unsealable):  # under another installation's key it signed nothing either
-        last = opened_secrets(before["webhook_secret"], _id(org), secret)[0].decode()
+        last = opened_secrets(before["webhook_secret"], _id(org), sealer)[0].decode()
         kept = f"{made}\n{last}\n{int(time.time()) + OVERLAP_S}"
-    _write(change.connection, org, {"webhook_secret": _sealer(secret).seal(kept.encode(), _id(org).bytes)})
+    _write(change.connection, org, {"webhook_secret": sealer.seal(kept.encode(), _id(org).bytes)})
     change.audit("alerts.rotate_secret", org, _id(org))
     return made
 
 
-def opened_secrets(sealed: bytes, org: uuid.UUID, secret: bytes, now: float | None = None) -> list[bytes]:
+def opened_secrets(sealed: bytes, org: uuid.UUID, sealer: Sealer, now: float | None = None) -> list[bytes]:
     """The webhook's secrets to sign with, the newest first; ``now`` is Unix time. Raises ``gateway.seal.Unsealable``."""
-    newest, *before = _sealer(secret).open(sealed, org.bytes).split(b"\n")
+    newest, *before = sealer.open(sealed, org.bytes).split(b"\n")
     if before and (time.time() if now is None else now) < int(before[1]):
         return [newest, before[0]]
     return [newest]
@@ -122,10 +123,6 @@ def opened_secrets(sealed: bytes, org: uuid.UUID, secret: bytes, now: float | No
 def new_secret() -> str:
     """256 random bits, with a prefix by which scanners find leaked ones."""
     return SECRET_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-
-
-def _sealer(secret: bytes) -> Sealer:
-    return Sealer(secret, "webhook")
 
 
 def _locked(connection: Connection, org: str) -> RowMapping:

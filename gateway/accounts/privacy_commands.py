@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import os
@@ -149,10 +148,10 @@ def incident(
 @AS_JSON
 def subject(organisation: str, user: str, *, erase: bool, reason: str, as_json: bool) -> None:
     """Export what is kept of one end user of ORG (USER as its requests name them), one JSON object a line, or erase it."""
-    secret = base64.b64decode(installation.find().secret)
+    key = installation.find().hash_key
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         org = organisations.find(change.connection, organisation).id
-        whom, looker = user_hash(secret, org, user), Looker(org, OPERATOR, ADDRESS)
+        whom, looker = user_hash(key, org, user), Looker(org, OPERATOR, ADDRESS)
         if erase:
             proof = retention.erase_subject(change, org, whom)
             access.note(change.connection, looker, "subject.erase", proof.records, subject=whom, reason=reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +16,7 @@ from gateway.deployments.deployment import Deployment
 from gateway.deployments.file import named, parse
 from gateway.deployments.providers import known
 from gateway.redis import connect as connect_redis
-from gateway.seal import Sealer
+from gateway.seal import Sealer, secret_of
 from gateway.wire import keys
 from gateway.wire.news import News, encode_news
 
@@ -75,7 +74,7 @@ def _replace(
 ) -> Applied:
     engine = connect.engine(database_url, pool_size=1)
     try:
-        store.replace(engine, Sealer(base64.b64decode(secret), store.PURPOSE), source, deployments)
+        store.replace(engine, Sealer(secret_of(secret), store.PURPOSE), source, deployments)
     finally:
         engine.dispose()
     return Applied(list(deployments), _tell(redis_url))

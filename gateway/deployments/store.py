@@ -129,7 +129,7 @@ def sandbox_deployments() -> list[Deployment]:
 def loader(settings: Settings) -> Callable[[], Sequence[Deployment]]:
     """Reads the set in force whenever it is called, over one small pool; blocking."""
     engine = connect.engine(settings.database_url, pool_size=1)
-    sealer = Sealer(settings.secret_bytes, PURPOSE)
+    sealer = settings.sealer(PURPOSE)
     extra = sandbox_deployments() if settings.sandbox else []
     return lambda: [*load(engine, sealer), *extra]
 

@@ -14,7 +14,7 @@ from gateway.db.migrate import ROLES
 from gateway.deployments import store
 from gateway.doctor.finding import Finding, fail, graded, ok, warn
 from gateway.finance.rates import staleness
-from gateway.seal import Sealer, Unsealable
+from gateway.resealing import look
 from gateway.settings import Settings
 from gateway.wire.ids import SEOUL
 
@@ -155,16 +155,24 @@ def money(engine: Engine, settings: Settings) -> Iterator[Finding]:
 def deployments(engine: Engine, settings: Settings) -> Iterator[Finding]:
     """There are some, their keys open, their models are known and have a price."""
     count = len(store.listed(engine))
-    try:
-        store.load(engine, Sealer(settings.secret_bytes, store.PURPOSE))
-    except Unsealable:
+    with engine.connect() as connection:
+        sealed = look(connection, settings.sealer)
+    if sealed.unopenable:
         yield fail(
-            "secret", "does not open the stored provider keys", "set the WONROUTER_SECRET that they were sealed with"
+            "secret",
+            f"does not open what is stored: {', '.join(sealed.unopenable)}",
+            "set the WONROUTER_SECRET that sealed it, or apply the deployments and make the webhooks' secrets anew",
+        )
+    elif sealed.accepted:
+        yield warn(
+            "secret",
+            f"{sealed.accepted} stored values open with an accepted secret only",
+            "once every process has the new one: `wonrouter secret reseal`",
         )
     else:
         yield ok(
             "secret",
-            "opens the stored provider keys" if count else "is well-formed; there is no provider key to try it on",
+            "opens what is stored" if sealed.own else "is well-formed; nothing is stored to try it on",
         )
     if not count and not settings.sandbox:
         yield warn("deployments", "none: no model can be called", "`wonrouter deployments apply FILE`")

@@ -25,7 +25,6 @@ from gateway.accounts.identity import Identity, key_hash
 from gateway.catalogue.model import FxRate
 from gateway.catalogue.packaged import builtin
 from gateway.catalogue.snapshot import Snapshot
-from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import keys
 from tests.api.worker import PlayedWorker
@@ -177,11 +176,11 @@ async def until(condition: Any, what: str = "condition") -> Any:
 async def front_end(redis_url: str, book: Book, **overrides: Any) -> AsyncIterator[tuple[Parts, Server, int, Settings]]:
     """A front end on a free port, in this loop."""
     quick: dict[str, Any] = {
-        "unclaimed_s": 0.4, "lease_s": 0.8, "placed_lease_s": 20.0, "header_silence_s": 5.0, "keepalive_s": 0.2,
+        "secret": SECRET, "unclaimed_s": 0.4, "lease_s": 0.8, "placed_lease_s": 20.0, "header_silence_s": 5.0, "keepalive_s": 0.2,
         "identity_cache_s": 30.0, "drain_s": 0.0, "sandbox": True, "arriving_wait_s": 20.0, "most_lag_s": 60.0,
         **overrides,
     }  # fmt: skip
-    settings = Settings(database_url="postgresql://unused", redis_url=redis_url, secret=SECRET, **quick)
+    settings = Settings(database_url="postgresql://unused", redis_url=redis_url, **quick)
     app = create_app(settings, book.sources())
     listener = socket.socket()  # the server closes it
     listener.bind(("127.0.0.1", 0))
@@ -208,7 +207,7 @@ async def house(redis_url: str, settings_overrides: dict[str, Any]) -> AsyncIter
     identity = book.put(KEY, an_identity())
     redis = aio.Redis.from_url(redis_url)
     async with front_end(redis_url, book, **settings_overrides) as (parts, server, port, settings):
-        worker = PlayedWorker(redis, Sealer(settings.secret_bytes, "job"), Sealer(settings.secret_bytes, "kept"))
+        worker = PlayedWorker(redis, settings.sealer("job"), settings.sealer("kept"))
         await worker.listen()
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False) as client:
             made = House(book, redis, worker, client, parts, server, port, settings)

@@ -30,7 +30,7 @@ async def admitted(house: House, **fields: Any) -> tuple[dict[str, Any], str | N
 
 
 def hashed(house: House, name: str, org: str = "org1") -> str:
-    return user_hash(house.settings.secret_bytes, org, name)
+    return user_hash(house.settings.hash_key, org, name)
 
 
 async def test_the_end_user_leaves_as_a_hash(house: House) -> None:

@@ -43,7 +43,7 @@ async def office(front_url: str, redis_url: str, engine: Engine, redis: Redis) -
 @contextlib.asynccontextmanager
 async def working(office: Office, redis_url: str) -> AsyncIterator[PlayedWorker]:
     """A worker that answers whatever comes."""
-    secret = office.settings.secret_bytes
+    secret = office.settings.hash_key
     line = aio.Redis.from_url(redis_url)
     worker = PlayedWorker(line, Sealer(secret, "job"), Sealer(secret, "kept"))
     await worker.listen()

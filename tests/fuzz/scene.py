@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 from gateway import tasks
 from gateway.accounts import links, sessions
 from gateway.accounts.change import OPERATOR, changing
-from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import keys
 from tests.api.conftest import SECRET, WON, front_end
@@ -59,7 +58,7 @@ async def _serving(redis_url: str, front_url: str) -> AsyncIterator[tuple[str, S
     settings = Settings(database_url=front_url, redis_url=redis_url, secret=SECRET, sandbox=True)
     async with front_end(redis_url, Staff(settings)) as (_, _, port, running):
         line = aio.Redis.from_url(redis_url)
-        worker = PlayedWorker(line, Sealer(running.secret_bytes, "job"), Sealer(running.secret_bytes, "kept"))
+        worker = PlayedWorker(line, running.sealer("job"), running.sealer("kept"))
         await worker.listen()
 
         async def work() -> None:
@@ -110,7 +109,7 @@ def _signed_in(office: Office, who: Someone) -> Headers:
     """A session made by hand: signing in counts tries, and so do the calls that are generated."""
     with changing(office.engine, office.redis, OPERATOR) as change:
         token = sessions.begin(change, who.id, who.org)
-    csrf = sessions.csrf_token(office.settings.secret_bytes, token)
+    csrf = sessions.csrf_token(office.settings.hash_key, token)
     return {"Cookie": f"wonrouter_session={token}", "X-CSRF-Token": csrf}
 
 

@@ -18,7 +18,6 @@ from gateway.credit import admission, upkeep
 from gateway.credit.admission import Placed, Placement
 from gateway.deployments.deployment import Deployment
 from gateway.redis import RedisLine
-from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import ids, keys
 from gateway.wire.event import UsageEvent, decode_event, encode_event
@@ -102,8 +101,8 @@ class Line:
     def __init__(self, url: str) -> None:
         self.url = url
         self.client = redis.Redis.from_url(url)
-        self.kept_sealer = Sealer(settings(url).secret_bytes, "kept")
-        self.sealer = Sealer(settings(url).secret_bytes, "job")
+        self.kept_sealer = settings(url).sealer("kept")
+        self.sealer = settings(url).sealer("job")
         self.redis = RedisLine(url)
         self.heard: dict[str, Heard] = {}
         self.speaking: set[str] = set()

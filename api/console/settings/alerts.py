@@ -25,6 +25,7 @@ SHOWN = 10
 
 def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
     """The handlers."""
+    sealer = desk.settings.sealer(alerts.PURPOSE)
 
     @get("/settings/alerts", action="alerts.read")
     async def alerts_page(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -42,7 +43,7 @@ def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
 
         def work(change: Change) -> str | None:
             private = desk.settings.allow_private_webhooks
-            return alerts.update(change, visit.org, wanted, desk.settings.secret_bytes, allow_private=private)[1]
+            return alerts.update(change, visit.org, wanted, sealer, allow_private=private)[1]
 
         try:
             secret = await desk.change(visit.person.person, work)
@@ -54,9 +55,7 @@ def alert_routes(desk: Desk) -> list[HTTPRouteHandler]:
     async def rotate_secret(request: Request[Any, Any, Any]) -> Response[Any]:
         visit = visit_of(request)
         await form(request)
-        secret = await desk.change(
-            visit.person.person, lambda change: alerts.rotate_secret(change, visit.org, desk.settings.secret_bytes)
-        )
+        secret = await desk.change(visit.person.person, lambda change: alerts.rotate_secret(change, visit.org, sealer))
         return await _shown(desk, request, secret=secret)
 
     @post("/settings/alerts/test", action="alerts.write", status_code=200)

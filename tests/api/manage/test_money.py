@@ -185,7 +185,7 @@ async def test_usage_is_summed_by_what_is_asked_for(office: Office) -> None:
 async def test_an_end_users_records_are_shown_and_erased_with_proof(office: Office) -> None:
     owner = office.someone(office.organisation())
     stranger = office.someone(office.organisation())
-    whom = user_hash(office.settings.secret_bytes, owner.org, "kim@example.kr")
+    whom = user_hash(office.settings.hash_key, owner.org, "kim@example.kr")
     mine = [used(office, owner, number, user_hash=whom) for number in range(2)]
     used(office, owner, 3, user_hash="another")
     used(office, stranger, 4, user_hash=whom)

@@ -41,7 +41,7 @@ def asked_for_a_test(books: Books, url: str | None = None, emails: list[str] | N
     redis: Redis = books.redis
     values: alerts.Settings = {"webhook_url": url, "emails": emails or []}
     with changing(books.owner, redis, OPERATOR) as change:
-        _, secret = alerts.update(change, books.org, values, settings().secret_bytes, allow_private=True)
+        _, secret = alerts.update(change, books.org, values, settings().sealer(alerts.PURPOSE), allow_private=True)
         alerts_log.send_test(change, books.org)
     return secret or ""
 
@@ -79,7 +79,7 @@ def test_a_webhook_is_signed_over_its_time_and_body(books: Books, receiver: Rece
 def test_after_a_rotation_both_secrets_sign_until_receivers_have_changed_over(books: Books, receiver: Receiver) -> None:
     first = asked_for_a_test(books, receiver.url)
     with changing(books.owner, books.redis, OPERATOR) as change:
-        second = alerts.rotate_secret(change, books.org, settings().secret_bytes)
+        second = alerts.rotate_secret(change, books.org, settings().sealer(alerts.PURPOSE))
         alerts_log.send_test(change, books.org)
     assert deliver(books) == 2
     for headers, body in receiver.received:
@@ -131,7 +131,7 @@ def test_a_private_address_is_refused_at_delivery_too(books: Books, receiver: Re
 def test_a_webhook_that_was_removed_meanwhile_is_not_called(books: Books, receiver: Receiver) -> None:
     asked_for_a_test(books, receiver.url)
     with changing(books.owner, books.redis, OPERATOR) as change:
-        alerts.update(change, books.org, {"webhook_url": None}, settings().secret_bytes)
+        alerts.update(change, books.org, {"webhook_url": None}, settings().sealer(alerts.PURPOSE))
     deliver(books)
     assert receiver.received == []
     assert only(books).attempts[0].error == "the webhook was changed or removed"

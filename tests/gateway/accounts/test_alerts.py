@@ -13,8 +13,9 @@ from gateway.accounts import alerts, alerts_log, people
 from gateway.accounts.change import OPERATOR, Change, changing
 from gateway.accounts.organisations import Organisation
 from gateway.errors import Conflict, InvalidRequest, NotFound, RateLimitExceeded
+from gateway.seal import Sealer
 
-SECRET = bytes(range(32))
+SEALER = Sealer(bytes(range(32)), alerts.PURPOSE)
 HOOK = "https://example.com/hook"
 
 
@@ -40,11 +41,11 @@ def test_a_first_webhook_shows_its_secret_once_and_a_rotation_makes_another(
     engine: Engine, redis: Redis, org: Organisation
 ) -> None:
     with changing(engine, redis, OPERATOR) as change:
-        settings, first = alerts.update(change, org.id, {"webhook_url": HOOK}, SECRET)
+        settings, first = alerts.update(change, org.id, {"webhook_url": HOOK}, SEALER)
         assert first is not None
         assert first.startswith("whsec_")
-        _, again = alerts.update(change, org.id, {"webhook_url": HOOK + "2", "thresholds": [100, 50, 50]}, SECRET)
-        second = alerts.rotate_secret(change, org.id, SECRET)
+        _, again = alerts.update(change, org.id, {"webhook_url": HOOK + "2", "thresholds": [100, 50, 50]}, SEALER)
+        second = alerts.rotate_secret(change, org.id, SEALER)
         sealed = change.connection.execute(
             text("SELECT webhook_secret FROM alert_settings WHERE org = :org"), {"org": org.id}
         ).scalar_one()
@@ -53,9 +54,9 @@ def test_a_first_webhook_shows_its_secret_once_and_a_rotation_makes_another(
     assert first != second
     assert second.encode() not in sealed
     both = [second.encode(), first.encode()]
-    assert alerts.opened_secrets(sealed, uuid.UUID(org.id), SECRET) == both
+    assert alerts.opened_secrets(sealed, uuid.UUID(org.id), SEALER) == both
     a_day_on = time.time() + alerts.OVERLAP_S + 1
-    assert alerts.opened_secrets(sealed, uuid.UUID(org.id), SECRET, a_day_on) == both[:1]
+    assert alerts.opened_secrets(sealed, uuid.UUID(org.id), SEALER, a_day_on) == both[:1]
     with engine.connect() as connection:
         assert alerts.get(connection, org.id).thresholds == [50, 100]
         logged = connection.execute(
@@ -82,14 +83,14 @@ def test_settings_that_make_no_sense_are_refused(
     engine: Engine, redis: Redis, org: Organisation, wrong: alerts.Settings
 ) -> None:
     with pytest.raises(InvalidRequest), changing(engine, redis, OPERATOR) as change:
-        alerts.update(change, org.id, wrong, SECRET)
+        alerts.update(change, org.id, wrong, SEALER)
 
 
 def test_a_private_address_is_allowed_where_the_operator_allows_it(
     engine: Engine, redis: Redis, org: Organisation
 ) -> None:
     with changing(engine, redis, OPERATOR) as change:
-        settings, _ = alerts.update(change, org.id, {"webhook_url": "http://127.0.0.1/h"}, SECRET, allow_private=True)
+        settings, _ = alerts.update(change, org.id, {"webhook_url": "http://127.0.0.1/h"}, SEALER, allow_private=True)
     assert settings.webhook_url == "http://127.0.0.1/h"
 
 
@@ -97,7 +98,7 @@ def test_a_rotation_without_a_webhook_and_an_unknown_organisation_are_refused(
     engine: Engine, redis: Redis, org: Organisation
 ) -> None:
     with pytest.raises(Conflict), changing(engine, redis, OPERATOR) as change:
-        alerts.rotate_secret(change, org.id, SECRET)
+        alerts.rotate_secret(change, org.id, SEALER)
     with pytest.raises(NotFound), changing(engine, redis, OPERATOR) as change:
         alerts.get(change.connection, str(uuid.uuid4()))
 
@@ -106,7 +107,7 @@ def test_a_test_goes_to_every_channel_and_only_so_often(engine: Engine, redis: R
     with pytest.raises(Conflict), changing(engine, redis, OPERATOR) as change:
         alerts_log.send_test(change, org.id)
     with changing(engine, redis, OPERATOR) as change:
-        alerts.update(change, org.id, {"webhook_url": HOOK, "emails": ["Team@Example.kr"]}, SECRET)
+        alerts.update(change, org.id, {"webhook_url": HOOK, "emails": ["Team@Example.kr"]}, SEALER)
         made = alerts_log.send_test(change, org.id)
     assert sorted((d.channel, d.target) for d in made) == [("mail", "team@example.kr"), ("webhook", HOOK)]
     assert {d.payload["type"] for d in made} == {"alert.test"}

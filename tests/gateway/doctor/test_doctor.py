@@ -110,7 +110,7 @@ def test_deployments_that_cannot_be_called_are_told(engine: Engine) -> None:
         store.replace(engine, Sealer(secret, store.PURPOSE), "file", [made])
         return levels(database.deployments(engine, settings()))
 
-    right = settings().secret_bytes
+    right = settings().hash_key
     assert deployed("openai/gpt-4o", right) == {"secret": "ok", "deployments": "ok", "prices": "ok"}
     assert deployed("openai/gpt-4o", bytes(32))["secret"] == "fail"
     assert deployed("acme/unheard-of", right) == {"secret": "ok", "deployments": "fail", "prices": "fail"}
@@ -180,7 +180,10 @@ def test_addresses_that_nobody_answers_at_are_told() -> None:
     assert levels(machine.reachable([("openai", dead)])) == {"provider openai": "warn"}
 
 
-@pytest.mark.parametrize("wrong", [{"WONROUTER_SECRET": "c2hvcnQ="}, {"WONROUTER_PORT": "eighty"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"WONROUTER_SECRET": "c2hvcnQ="}, {"WONROUTER_SECRETS_ACCEPTED": "c2hvcnQ="}, {"WONROUTER_PORT": "eighty"}],
+)
 def test_settings_that_are_wrong_end_it_without_showing_them(wrong: dict[str, str]) -> None:
     environ = {**os.environ, "DATABASE_URL": "postgresql://u:hidden-word@h/d", "REDIS_URL": "redis://h", **wrong}
     environ.setdefault("WONROUTER_SECRET", SECRET)
