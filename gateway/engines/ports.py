@@ -8,10 +8,17 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port() -> int:
-    """A port that was free a moment ago. Whoever binds it must be ready to find it taken."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody else is given for a minute: a connection on it has just ended, so the kernel hands it out to
+    nobody who asks for any, and who asks for this one, with SO_REUSEADDR as servers do, may bind it."""
+    with socket.socket() as listening, socket.socket() as calling:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((LOOPBACK, 0))
+        listening.listen(1)
+        calling.connect(listening.getsockname())
+        accepted, _ = listening.accept()
+        accepted.close()  # this side first: it keeps the port
+        calling.recv(1)
+        return int(listening.getsockname()[1])
 
 
 def is_free(port: int) -> bool:
