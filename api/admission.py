@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -45,7 +46,28 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.25
 END_PAUSE_S = 1.0
 """When to ask again for what is free once another call ends, a slot or the room of its body: nobody knows when that is."""
 
+DECISIVE = ("models", "fallbacks", "domestic_only", "no_training", "mask_kinds", "moderation", "words_version")
+"""What of an identity a call is decided by before it is placed: checks, models, providers."""
+
 log = structlog.get_logger()
+T = TypeVar("T")
+
+
+class Outdated(Exception):
+    """The call was decided by what its identity is no more: nothing is taken, and ``identity`` is the newest."""
+
+    def __init__(self, identity: Identity) -> None:
+        super().__init__(identity.key_id)
+        self.identity = identity
+
+
+async def by_newest(identity: Identity, decide: Callable[[Identity], Awaitable[T]]) -> T:
+    """What ``decide`` makes of the identity; of a newer one where admission knows of a change that it has not heeded."""
+    while True:
+        try:
+            return await decide(identity)
+        except Outdated as outdated:
+            identity = outdated.identity
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -119,7 +141,7 @@ class Admission:
     ) -> Admitted:
         """Places the call, under the claim of its Idempotency-Key if it has one.
 
-        Raises the refusal as a member of the error tree; nothing is taken then.
+        Raises the refusal as a member of the error tree, or ``Outdated``; nothing is taken then.
         """
         if not tracing.on():
             return await self._admit(snapshot, identity, sha256, call, once)
@@ -161,7 +183,10 @@ class Admission:
                 at_ms = answer.now_ms
                 self._ahead_ms = at_ms - int(time.time() * 1000)
             elif answer.reason == "stale" and waited < STALE_PATIENCE_S:
-                identity = await self._newer(identity, sha256)
+                newer = await self._newer(identity, sha256)
+                if any(getattr(newer, name) != getattr(identity, name) for name in DECISIVE):
+                    raise Outdated(newer)
+                identity = newer
                 pause = await _rest(pause, first=not waited)
             elif answer.reason == "rebuilding" and waited < REBUILD_PATIENCE_S:
                 if self._epoch == placement.window_epoch:  # else another request has learnt it meanwhile

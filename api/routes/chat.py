@@ -8,7 +8,7 @@ from typing import Any
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp
 
-from api.admission import Call
+from api.admission import Call, by_newest
 from api.answer import Answer
 from api.choosing import Choosing, routing_of
 from api.dialects import chat
@@ -39,7 +39,7 @@ def chat_route(parts: Parts) -> ASGIRouteHandler:
         whole = await parts.pressure.take_in(identity.org_id, notes, body)
 
         async def respond(once: Once | None) -> ASGIApp:
-            return await answer(scope, identity, sha256, whole, once)
+            return await by_newest(identity, lambda newest: answer(scope, newest, sha256, whole, once))
 
         try:
             return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
@@ -48,6 +48,7 @@ def chat_route(parts: Parts) -> ASGIRouteHandler:
 
     async def answer(scope: Any, identity: Identity, sha256: bytes, raw: bytes, once: Once | None) -> ASGIApp:
         notes = seen(scope)
+        notes.masked.clear()  # by an identity that is out of date
         surface = surface_of(scope["path"])
 
         async def checked() -> tuple[chat.ChatBody, bytes]:

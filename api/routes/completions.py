@@ -8,7 +8,7 @@ import msgspec
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp
 
-from api.admission import Call
+from api.admission import Call, Outdated, by_newest
 from api.dialects import chat, completions
 from api.errors import Headers, surface_of
 from api.merged import Merged
@@ -20,6 +20,7 @@ from api.routes.post import Body, post_route
 from api.seen import seen
 from gateway.accounts.identity import Identity
 from gateway.credit.admission import Once
+from gateway.errors import ServiceUnavailable
 
 
 def completions_route(parts: Parts) -> ASGIRouteHandler:
@@ -33,7 +34,7 @@ def completions_route(parts: Parts) -> ASGIRouteHandler:
         whole = await parts.pressure.take_in(identity.org_id, notes, body)
 
         async def respond(once: Once | None) -> ASGIApp:
-            return await _answer(parts, scope, identity, sha256, whole, once)
+            return await by_newest(identity, lambda newest: _answer(parts, scope, newest, sha256, whole, once))
 
         try:
             return await parts.idempotency.answer(scope, identity.org_id, identity.key_id, whole, respond)
@@ -48,6 +49,7 @@ async def _answer(
 ) -> ASGIApp:
     """Places a job for every prompt; all of them or none."""
     notes, surface = seen(scope), surface_of(scope["path"])
+    notes.masked.clear()  # by an identity that is out of date
     depth = parts.settings.max_json_depth
     snapshot, title = parts.catalogue.snapshot, title_of(scope["headers"])
     calls: list[Call] = []
@@ -73,8 +75,10 @@ async def _answer(
             admitted = await parts.admission.admit(snapshot, identity, sha256, call, once)
             replies.append(parts.relay.expect(admitted.placed.job, stream=call.stream, background=call.background))
             headers = rate_headers(admitted)
-    except BaseException:
+    except BaseException as error:
         for reply in replies:  # all prompts or none
+            if isinstance(error, Outdated):
+                reply.fail(ServiceUnavailable())  # nobody is told, and nothing is charged for it
             parts.relay.close(reply)
         raise
     notes.request_id = replies[0].job

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.api.conftest import KEY, House
+from gateway.wire import keys
+from tests.api.conftest import KEY, MODEL, House, bearer
 
 pytestmark = pytest.mark.anyio
 
@@ -69,6 +70,23 @@ async def test_a_changed_word_list_is_loaded_again(house: House) -> None:
     house.book.change(KEY, words_version=2)
     house.parts.identities.expire_all()
     assert (await house.ask(messages=[{"role": "user", "content": "극비"}])).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+async def test_a_rule_that_the_window_knows_binds_a_front_end_that_has_not_heard_of_it(busy: House, path: str) -> None:
+    async def asked(words: str) -> int:
+        prompt: dict[str, Any] = {"messages": [{"role": "user", "content": words}]}
+        body = {"model": MODEL, **(prompt if path.startswith("chat") else {"prompt": ["hello", words]})}
+        return (await busy.client.post(f"/api/v1/{path}", json=body, headers=bearer(KEY))).status_code
+
+    assert (await busy.ask()).status_code == 200  # the identity is remembered from here on
+    busy.book.forbidden = ["기밀"]
+    changes: list[dict[str, Any]] = [{"words_version": 1}, {"mask_kinds": {"email": "block"}}]
+    for version, (change, refused) in enumerate(zip(changes, ("기밀", "kim@example.com"), strict=True), 2):
+        identity = busy.book.change(KEY, org_version=version, **change)
+        await busy.redis.hset(keys.org(identity.org_id), "v", version)
+        assert await asked(refused) == 400
+        assert (await busy.ask()).status_code == 200
 
 
 async def test_words_that_cannot_be_had_refuse_the_call(house: House) -> None:

@@ -12,7 +12,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.admission import Admitted, Call
+from api.admission import Admitted, Call, Outdated
 from api.console.rendering import page
 from api.console.visit import form, visit_of
 from api.dialects import chat
@@ -101,6 +101,8 @@ async def _admitted(desk: Desk, person: str, call: Call) -> Admitted:
         identity = await parts.identities.of(sha256)
         try:
             return await parts.admission.admit(parts.catalogue.snapshot, identity, sha256, call)
+        except Outdated:
+            continue
         except (CreditLimitExceeded, ServiceUnavailable):
             if not new or time.monotonic() > until:
                 raise
