@@ -66,7 +66,8 @@ def test_a_wrong_password_is_said_and_the_address_kept(opened: Open, scene: Scen
     visitor.go("/sign-in")
     visitor.page.fill("input[name=email]", scene.owner.email)
     visitor.page.fill("input[name=password]", "not the password")
-    visitor.page.click("main button")
+    with visitor.page.expect_console_message(lambda message: "401" in message.text):
+        visitor.page.click("main button")
     visitor.page.get_by_role("alert").wait_for()
     assert visitor.page.input_value("input[name=email]") == scene.owner.email
     visitor.expected("401")

@@ -46,7 +46,14 @@ def finished(visitor: Visitor) -> None:
     assert visitor.page.locator("#live .tag.bad").count() == 0, visitor.text()
 
 
-def test_a_developer_makes_a_key_calls_with_the_sdk_and_reads_the_receipt(site: Site, opened: Open) -> None:
+def answered(visitor: Visitor) -> None:
+    """Waits in the playground until all answers have ended, and the page has kept them and shows the code anew."""
+    visitor.page.locator("#turns[aria-busy=false]").wait_for()
+
+
+def test_a_developer_makes_a_key_calls_with_the_sdk_and_reads_the_receipt(
+    site: Site, opened: Open, upstream: Provider
+) -> None:
     org = site.organisation("developer", won=20_000)
     visitor = opened(site.person("김개발", org=org, role="member"), lang="en")
     page = visitor.page
@@ -66,18 +73,22 @@ def test_a_developer_makes_a_key_calls_with_the_sdk_and_reads_the_receipt(site: 
     assert "notebook" in visitor.text() and "100.0%" in visitor.text()
     page.get_by_role("link", name="Receipt of the openai/gpt-4o call").click()
     assert page.inner_text(".amount.exact") == f"₩{cost:f}"
-    compare(visitor)
+    compare(visitor, upstream)
 
 
-def compare(visitor: Visitor) -> None:
+def compare(visitor: Visitor, upstream: Provider) -> None:
     """Two models side by side, with what each cost; the conversation is the browser's alone and outlives a reload."""
     page = visitor.page
     visitor.go("/playground?model=openai/gpt-4o")
     page.locator("select[name=model2]").select_option("openai/gpt-5-mini")
-    page.fill("#prompt", "compare yourselves [[mock tokens=30 delay=20ms]]")
-    visitor.click("button", "Send")
-    receipts = page.locator(".answer footer a")
-    receipts.nth(1).wait_for()
+    page.fill("#prompt", "compare yourselves [[mock tokens=30 delay=20ms gate=1]]")
+    upstream.gate.close()
+    try:
+        visitor.click("button", "Send")
+        page.locator(".answer .words").nth(1).wait_for()  # the first token is there, from which the speed is measured
+    finally:
+        upstream.gate.open()
+    answered(visitor)
     for told in page.locator(".answer footer").all_inner_texts():
         assert "tokens/s" in told and "₩" in told, told
     assert "openai/gpt-4o" in page.inner_text("#code") and f"{visitor.root}/api/v1" in page.inner_text("#code")
@@ -104,7 +115,8 @@ def test_pictures_go_into_the_playground_and_come_out_of_it(site: Site, opened: 
     assert sent in asked.value.post_data
     drawn = page.locator(".answer img")
     drawn.first.wait_for()
-    page.locator(".answer footer a").wait_for()
+    answered(visitor)
+    assert page.locator(".answer footer a").count() == 1
     assert drawn.get_attribute("src") == f"data:image/png;base64,{PICTURE}"
     assert drawn.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
     assert page.locator(".mine img").get_attribute("src") == f"data:image/png;base64,{sent}"
@@ -163,7 +175,7 @@ def test_two_operators_close_a_month(site: Site, opened: Open) -> None:
         second.go(place)
         second.click("button", name)
         if name != "검토 완료":
-            assert "되돌릴 수 없" in second.text()
+            second.page.get_by_text("되돌릴 수 없").first.wait_for()
             second.click("button", name)
         finished(second)
     second.go(place)

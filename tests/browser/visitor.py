@@ -8,8 +8,8 @@ HEAVIEST_PAGE = 100_000
 """Bytes of a page with its styles and scripts, without pictures: it opens at once on a phone."""
 _WEIGH = """
 performance.getEntries()
-  .filter((entry) => entry.entryType === "navigation" || (entry.entryType === "resource" && entry.initiatorType !== "img"
-    && !/[.](svg|png|ico)/.test(entry.name)))
+  .filter((entry) => entry.entryType === "navigation" || (entry.entryType === "resource"
+    && !["img", "fetch"].includes(entry.initiatorType) && !/[.](svg|png|ico)/.test(entry.name)))
   .reduce((sum, entry) => sum + entry.decodedBodySize, 0)
 """
 _NOTE_VIOLATIONS = """
@@ -82,7 +82,7 @@ class Visitor:
         ]
 
     def weight(self) -> int:
-        """Bytes of the page, its styles and its scripts, before compression."""
+        """Bytes of the page, its styles and its scripts, before compression; not what it asks for while it is looked at."""
         return int(self.page.evaluate(_WEIGH))
 
     def overflow(self) -> int:
