@@ -67,12 +67,14 @@ class Oracle:
                 yield f"{seen.title} ({seen.want.kind}) lost its connection and no api process died: {seen.broken}"
 
     def _api_died(self, seen: Seen) -> bool:
-        """Killed while it was asked; or told to end a moment before, and its idle connections closed with it."""
-        before = {KILLED: 1.0, ENDED: 5.0}
+        """Killed and not yet gone while it was asked; or told to end a moment before, and its idle connections closed
+        with it."""
+        before = {KILLED: 0.0, ENDED: 5.0}
         return any(
             fault.what == "api"
             and fault.how in before
-            and seen.sent_at - before[fault.how] <= fault.at <= seen.ended_at
+            and fault.at <= seen.ended_at
+            and seen.sent_at - before[fault.how] <= max(fault.at, fault.until)
             for fault in self.faults
         )
 

@@ -15,7 +15,7 @@ import psycopg
 import redis
 
 from tests.faults.outages import answers
-from tests.operating import Installation
+from tests.operating import Installation, until
 
 KILLED, STOPPED, ENDED, CUT = "killed", "stopped", "ended", "cut"
 BACK_WITHIN_S = 30.0
@@ -25,7 +25,8 @@ ON_TOP = 0.2
 
 @dataclass
 class Fault:
-    """One thing that was done. `until`: when it was over by itself (a process goes on, a server answers again)."""
+    """One thing that was done. `until`: when it was over by itself (a process goes on, or is gone with its connections;
+    a server answers again)."""
 
     what: str
     how: str
@@ -122,6 +123,9 @@ class Schedule:
             self._goes_on(fault, self._chance.uniform(*STOPPED_S.get(kind.what, (0.5, 4.0))))
         elif kind.what in ("redis", "postgres"):
             self._await_server(kind.what, fault.pid)
+            fault.until = time.time()
+        elif kind.how == KILLED:
+            until(lambda: not os.path.exists(f"/proc/{fault.pid}"), f"the end of {kind.what} {fault.pid}", pause=0.01)
             fault.until = time.time()
         return fault
 

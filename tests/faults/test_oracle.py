@@ -75,3 +75,11 @@ def test_a_connection_may_end_with_its_process() -> None:
     oracle.seen[1].__dict__.update(left=False, broken="reset")
     oracle.faults.append(Fault("api", "killed", 10.5))
     assert oracle.differences() == []
+
+
+@pytest.mark.parametrize(("gone", "lawful"), [(10.2, True), (9.8, False)])
+def test_a_connection_may_end_with_its_process_until_that_is_gone(gone: float, lawful: bool) -> None:
+    oracle = _agreeing()
+    oracle.seen[1].__dict__.update(left=False, broken="reset")
+    oracle.faults.append(Fault("api", "killed", 9.5, until=gone))
+    assert (oracle.differences() == []) == lawful

@@ -193,6 +193,7 @@ class Traffic:
         for number in range(MOST_TRIES if want.key else 1):
             seen = Seen(want, org, f"{want.tag}.{number}", time.time())
             self.book.open[seen.title] = seen
+            await asyncio.sleep(0)  # the loop looks at its sockets: what was closed before `sent_at` is not asked
             await self._once(session, seen, key)
             seen.ended_at = time.time()
             del self.book.open[seen.title]
