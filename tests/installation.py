@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 from gateway.engines.leash import Leash
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 180.0
+START_SECONDS = 280.0
+"""Longer than `wonrouter up` waits for its processes: it says what is missing."""
 
 
 class RunningInstallation:

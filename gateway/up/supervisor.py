@@ -27,7 +27,9 @@ from gateway.up.state import ROLES, Restart, Secrets, State
 DATABASE_ROLES = {role: f"wonrouter_{role}" for role in ROLES}
 # A stream may go on for half a minute after SIGTERM, and a little is needed to end.
 DRAIN_SECONDS = 35.0
-START_SECONDS = 60.0
+# A process that ends during its start is told at once; this is for one that hangs. On a machine under load each needs
+# minutes for what takes two seconds of a core.
+START_SECONDS = 240.0
 # A thousand streams need three descriptors each in the api and worker; distributions still default to 1024.
 OPEN_FILES = 65536
 
