@@ -5,6 +5,7 @@ Everything goes through the `wonrouter` command, as an operator would do it.
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,16 +13,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
+
 from tests.installation import RunningInstallation
 from tests.warm_commands import WarmCommands
 
 T = TypeVar("T")
 
+LOOK_S = 1.0
 UPSTREAM_KEY = "sk-upstream-5c0ffee5c0ffee"
 _VARIABLES = {
     "WONROUTER_TEST_UPSTREAM_KEY": UPSTREAM_KEY,
     "WONROUTER_ALLOW_PRIVATE_UPSTREAMS": "1",  # the mock provider listens on 127.0.0.1
 }
+UNHURRIED = {
+    "WONROUTER_ARRIVING_WAIT_S": "60",
+    "WONROUTER_MOST_LAG_S": "60",
+    "WONROUTER_QUEUE_WAIT_S": "60",
+}
+"""For installations of tests that are not about overload: a machine that stands still for some seconds is none."""
 
 
 class Installation(RunningInstallation):
@@ -60,7 +70,10 @@ class Installation(RunningInstallation):
         return self.rows("usage", "--org", organisation, "--since", since.astimezone(UTC).isoformat())
 
     def deploy(self, name: str, base_url: str, models: dict[str, str]) -> None:
-        """Makes the OpenAI-compatible server at `base_url` the one deployment of `models` (public id: upstream id)."""
+        """Makes the OpenAI-compatible server at `base_url` the one deployment of `models` (public id: upstream id).
+
+        Every process goes by it on return: they hear of it a moment after the command has ended.
+        """
         tables = [
             f'[[deployment]]\nmodel = "{model}"\nprovider = "openai"\nbase_url = "{base_url}"\n'
             f'api_key = "env:WONROUTER_TEST_UPSTREAM_KEY"\nupstream_model = "{upstream}"\nweight = 1\n'
@@ -68,13 +81,29 @@ class Installation(RunningInstallation):
         ]
         path = self.state / f"{name}.toml"
         path.write_text("\n".join(tables))
-        self.run("deployments", "apply", str(path))
+        applied = {each["id"] for each in self.ask("deployments", "apply", str(path))["applied"]}
+        until(lambda: all(applied <= self._known_by(port) for port in self.up["metrics_ports"]["worker"]), "it known")
+        until(lambda: models.keys() <= self._offered(), "the models offered")
+
+    @staticmethod
+    def _known_by(port: int) -> set[str]:
+        """The deployments of the worker with this port, by the gauges that it has for each."""
+        page = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+        return set(re.findall(r'^wonrouter_deployment_breaker_open\{deployment="([^"]+)"', page, re.MULTILINE))
+
+    def _offered(self) -> set[str]:
+        """The models that can be called, by every front end that answers: a connection each."""
+        url, headers = f"{self.up['base_url']}/models", {"X-API-Key": str(self.up["bizrouter_key"])}
+        lists = [httpx.get(url, headers=headers, timeout=60).json()["models"] for _ in range(4 * len(self.pids("api")))]
+        return set[str].intersection(*({one["id"] for one in each if one["available"]} for each in lists))
 
     def organisation(self, name: str, *, won: int, policy: str = "optimistic") -> str:
-        """A new prepaid organisation with `won` of credit; its id."""
+        """A new prepaid organisation with `won` of credit, known to the credit window; its id."""
         made = self.ask("org", "create", "--name", name, "--billing", "prepaid", "--policy", policy)
         if won:
             self.run("topup", made["id"], str(won), "--reference", f"test-{name}", "--json")
+        else:
+            until(lambda: made["id"] in self.ask("window")["organisations"], f"{name} in the credit window")
         return str(made["id"])
 
     def key(self, organisation: str, name: str = "test", **limits: int | str) -> str:
@@ -119,15 +148,18 @@ def installed(
         installation.stop()
 
 
-def until(probe: Callable[[], T | None], what: str, seconds: float = 20.0, pause: float = 0.05) -> T:
+def until(probe: Callable[[], T | None], what: str, seconds: float = 60.0, pause: float = 0.05) -> T:
     """The first true answer of `probe`, asked again every `pause` seconds; AssertionError after `seconds`.
 
-    For things outside this process that send no event: a file, a row, another process.
+    For things outside this process that send no event: a file, a row, another process. One look counts for `LOOK_S` at
+    most: a machine that stood still meanwhile has kept nobody's promise, and broken none.
     """
-    deadline = time.monotonic() + seconds
+    left = seconds
     while True:
+        began = time.monotonic()
         answer = probe()
         if answer:
             return answer
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what} (last seen: {answer!r})"
+        assert left > 0, f"not within {seconds:g} s: {what} (last seen: {answer!r})"
         time.sleep(pause)
+        left -= min(time.monotonic() - began, LOOK_S)

@@ -62,7 +62,7 @@ class WarmCommands:
     def close(self) -> None:
         for pipe in self._pipes():
             pipe.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         assert self._process.stdin and self._process.stdout

@@ -19,7 +19,7 @@ import pytest
 from tests.browser.scene import Scene, build
 from tests.browser.site import Person, Site
 from tests.browser.visitor import Visitor
-from tests.operating import installed
+from tests.operating import UNHURRIED, installed
 from tests.provider.server import Provider, running_provider
 
 BROWSER = [pytest.mark.browser, pytest.mark.installation, pytest.mark.timeout(600)]
@@ -67,7 +67,7 @@ def upstream() -> Iterator[Provider]:
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory, upstream: Provider, program: str) -> Iterator[Site]:
     """One installation for all tests here: they add to it and never break it."""
-    with installed(tmp_path_factory.mktemp("browser") / "state", kind=Site) as running:
+    with installed(tmp_path_factory.mktemp("browser") / "state", env=UNHURRIED, kind=Site) as running:
         yield running
 
 

@@ -64,7 +64,7 @@ class Site(Installation):
             pipe.execute()
         finally:
             redis.close()
-        until(lambda: self.ask("window")["unsettled"] == 0, "the calls are in the books", seconds=60)
+        until(lambda: self.ask("window")["unsettled"] == 0, "the calls are in the books")
 
     def postpaid(self, name: str, registration: str = "999-88-12349", representative: str = "김하늘") -> str:
         """A postpaid organisation with everything an invoice needs; its id."""

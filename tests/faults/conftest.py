@@ -17,19 +17,20 @@ import redis
 from tests.faults.books import Books
 from tests.faults.load import Outcome
 from tests.faults.run import WarmInstallation
-from tests.operating import Installation, installed, until
+from tests.operating import UNHURRIED, Installation, installed, until
 from tests.provider.server import Provider, running_provider
 
 _numbers = itertools.count(1)
 _MODELS = {"openai/gpt-4o": "gpt-4o"}
 _MICRO = 1_000_000
 _IMPATIENT = {
+    **UNHURRIED,
     "WONROUTER_PLACED_LEASE_S": "15",  # a job whose message and front end died together is voided after this
     "WONROUTER_IDENTITY_CACHE_S": "0.5",  # an outage of PostgreSQL is then one within half a second
     "WONROUTER_CLIENT_BUFFER_BYTES": "262144",  # megabytes for each client that does not read are slow to fill
 }
 """What takes a minute in production is too long for a test."""
-_PATIENT = {"WONROUTER_IDLE_TIMEOUT_S": "120", "WONROUTER_FIRST_TOKEN_TIMEOUT_S": "60"}
+_PATIENT = {**UNHURRIED, "WONROUTER_IDLE_TIMEOUT_S": "120", "WONROUTER_FIRST_TOKEN_TIMEOUT_S": "60"}
 """A thousand streams are held at a gate until all are open; a busy machine may need longer for that than a model may
 be silent."""
 _REST_SECONDS = 30.0
@@ -68,7 +69,7 @@ class Scene:
             pids = self.installation.pids(role)
             return pid not in pids and all(Path(f"/proc/{p}").exists() for p in pids)
 
-        until(probe, f"{role} {pid} replaced", seconds=15)
+        until(probe, f"{role} {pid} replaced")
 
     def at_rest(self) -> None:
         """Waits until no job, hold, slot or unsettled event is left; AssertionError after the longest lawful time."""

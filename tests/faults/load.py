@@ -13,6 +13,9 @@ import uvloop
 
 from tests.provider.dialects.openai import answer_text
 
+PATIENCE_S = 100.0
+"""Whoever has no end by then gives up."""
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -121,13 +124,13 @@ class Load:
     def start(self) -> None:
         self._thread.start()
 
-    def wait_for_outcomes(self, count: int, seconds: float = 20.0) -> None:
+    def wait_for_outcomes(self, count: int, seconds: float = 60.0) -> None:
         """Blocks until so many callers have their answer; AssertionError after `seconds`."""
         with self._changed:
             came = self._changed.wait_for(lambda: len(self.outcomes) >= count, seconds)
         assert came, f"{len(self.outcomes)} of {count} answers after {seconds:g} s"
 
-    def finish(self, seconds: float = 30.0) -> list[Outcome]:
+    def finish(self, seconds: float = PATIENCE_S + 20) -> list[Outcome]:
         """No further calls; waits for those under way, and returns everything that the callers got."""
         self._stopping.set()
         self._thread.join(seconds)
@@ -136,7 +139,7 @@ class Load:
 
     async def _run(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
-        timeout = aiohttp.ClientTimeout(total=60)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             await asyncio.gather(*(self._caller(session, number) for number in range(self._concurrency)))
 

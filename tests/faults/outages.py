@@ -35,7 +35,7 @@ def away(installation: Installation, server: str, *, empty: bool = False) -> Ite
     finally:
         os.kill(supervisor, signal.SIGCONT)
         until(lambda: pid not in installation.pids(server), f"{server} started again")
-        until(lambda: answers(installation, server), f"{server} answers", seconds=60)
+        until(lambda: answers(installation, server), f"{server} answers")
 
 
 @contextmanager

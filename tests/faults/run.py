@@ -142,7 +142,7 @@ def run_on(
         traffic = Traffic(f"{installation.root}/api/v1", customers, callers, seed)
         schedule = Schedule(installation, seed, pause_s, kinds)
         traffic.start()
-        until(lambda: len(traffic.book.seen) > callers, "the first answers", seconds=60)
+        until(lambda: len(traffic.book.seen) > callers, "the first answers")
         try:
             schedule.run(kills, seconds, traffic.book.served_since)
         finally:
@@ -150,7 +150,7 @@ def run_on(
         stopped = time.monotonic()
         differences = _rest(installation, [customer.id for customer in customers])
         rest_s = time.monotonic() - stopped
-        calls = provider.log.wait_for(lambda calls: all(call.ended_at for call in calls), seconds=20)
+        calls = provider.log.wait_for(lambda calls: all(call.ended_at for call in calls))
     calls = [call for call in calls if call.tag]
     rows = ledger.charges(installation.up["database_url"], [customer.id for customer in customers])
     oracle = Oracle(calls, book.seen, rows, schedule.done)

@@ -33,7 +33,7 @@ def test_stopped_before_the_first_token_another_worker_answers_and_one_is_charge
     with load(scene.url, scene.key, [Ask(stream, 12, "gate=0")], 1, once=True) as running:
         (first,) = scene.provider.log.wait_for(lambda calls: len(calls) == 1)
         with _stopped(worker_of(scene, first)):
-            scene.provider.log.wait_for(lambda calls: len(calls) == 2, seconds=15)
+            scene.provider.log.wait_for(lambda calls: len(calls) == 2)
             scene.provider.gate.open()
             (outcome,) = running.finish()
     assert outcome.whole

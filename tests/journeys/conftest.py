@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from tests.operating import Installation, installed, until
+from tests.operating import UNHURRIED, Installation, installed, until
 from tests.otlp import Collector, collecting
 from tests.provider.server import Provider, running_provider
 
@@ -35,31 +35,29 @@ class Account:
     def client(self, path: str = "/api/v1", key: str = "") -> openai.OpenAI:
         """openai-python on that base path. No retries: a journey's count of calls is exact."""
         own = self.krouter_key if path == "/v1" else self.key
-        made = openai.OpenAI(base_url=self.installation.root + path, api_key=key or own, max_retries=0, timeout=20)
+        made = openai.OpenAI(base_url=self.installation.root + path, api_key=key or own, max_retries=0, timeout=60)
         return self.opened.enter_context(made)
 
     def asynchronous(self, path: str = "/api/v1") -> openai.AsyncOpenAI:
         """The same, asynchronous."""
         own = self.krouter_key if path == "/v1" else self.key
-        return openai.AsyncOpenAI(base_url=self.installation.root + path, api_key=own, max_retries=0, timeout=20)
+        return openai.AsyncOpenAI(base_url=self.installation.root + path, api_key=own, max_retries=0, timeout=60)
 
     def get(self, path: str, **query: str) -> Any:
         """The JSON of GET `path` with this account's key in `X-API-Key`."""
         url, headers = self.installation.root + path, {"X-API-Key": self.key}
-        answer = httpx.get(url, params=query, headers=headers, timeout=20)
+        answer = httpx.get(url, params=query, headers=headers, timeout=60)
         assert answer.status_code == httpx.codes.OK, answer.text
         return answer.json()
 
     def booked(self, answer_id: str) -> dict[str, Any]:
         """The usage row of the call that was answered with this id, once it is booked."""
 
-        self.get("/api/v1/generation", id=answer_id)  # waits for settlement, where that is still under way
-
         def find() -> dict[str, Any] | None:
             rows = self.installation.usage(self.organisation, self.since)
             return next((row for row in rows if job_of(row["id"]) == job_of(answer_id)), None)
 
-        return until(find, f"the usage row of {answer_id}", seconds=15, pause=0.2)
+        return until(find, f"the usage row of {answer_id}", pause=0.2)
 
     def available_won(self) -> Decimal:
         """What `GET /api/v1/credits` says is left, in won."""
@@ -81,7 +79,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Installation]:
     """One api process, one worker. All journeys are traced."""
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
+    environ = {**UNHURRIED, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     with installed(tmp_path_factory.mktemp("journeys") / "state", env=environ) as running:
         yield running
 

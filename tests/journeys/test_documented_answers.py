@@ -20,7 +20,7 @@ NO_CREDIT = {"code": "credit_limit_exceeded", "message": "Credit limit exceeded"
 
 @pytest.fixture(scope="module")
 def http(account: Account) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=account.installation.root, timeout=20) as client:
+    with httpx.Client(base_url=account.installation.root, timeout=60) as client:
         yield client
 
 

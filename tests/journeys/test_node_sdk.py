@@ -46,7 +46,7 @@ def told(package: Path, account: Account, poor_account: Account) -> dict[str, An
     keys = {"KEY": account.key, "KROUTER_KEY": account.krouter_key, "POOR_KEY": poor_account.key}
     environment = {**os.environ, **keys, "ROOT": account.installation.root}
     done = subprocess.run(
-        ["node", "journey.mjs"], cwd=package, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["node", "journey.mjs"], cwd=package, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)

@@ -79,7 +79,7 @@ class CallLog:
         with self._changed:
             return list(self._calls.values())
 
-    def wait_for(self, condition: Callable[[list[Call]], object], seconds: float = 10.0) -> list[Call]:
+    def wait_for(self, condition: Callable[[list[Call]], object], seconds: float = 60.0) -> list[Call]:
         """Blocks until `condition(calls)` is true and returns the calls; raises TimeoutError after `seconds`."""
         deadline = time.monotonic() + seconds
         while True:

@@ -4,7 +4,7 @@ import OpenAI from "openai";
 
 const { ROOT, KEY, KROUTER_KEY, POOR_KEY } = process.env;
 const messages = [{ role: "user", content: "Where is the harbour? [[mock tokens=12]]" }];
-const client = (path, apiKey) => new OpenAI({ baseURL: ROOT + path, apiKey, maxRetries: 0, timeout: 20000 });
+const client = (path, apiKey) => new OpenAI({ baseURL: ROOT + path, apiKey, maxRetries: 0, timeout: 60000 });
 
 async function failure(call) {
   try {
