@@ -19,7 +19,7 @@ import pytest
 from tests.billing.alerts.receiver import Receiver, receiving
 from tests.faults.conftest import Scene, open_scene
 from tests.faults.load import Ask, load
-from tests.operating import Installation, installed, until
+from tests.operating import UNHURRIED, Installation, installed, until
 from tests.provider.server import Provider
 
 _AT_ONCE, _RPM = 1_000, 100
@@ -30,7 +30,7 @@ _ASK: Any = [{"role": "user", "content": "Where is the harbour? [[mock tokens=5]
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Three api processes on one port; webhooks may lead to this machine."""
     state = tmp_path_factory.mktemp("three") / "state"
-    with installed(state, "--api", "3", env={"WONROUTER_ALLOW_PRIVATE_WEBHOOKS": "1"}) as installation:
+    with installed(state, "--api", "3", env={**UNHURRIED, "WONROUTER_ALLOW_PRIVATE_WEBHOOKS": "1"}) as installation:
         yield installation
 
 
@@ -52,7 +52,7 @@ def test_of_a_thousand_requests_at_once_exactly_a_hundred_pass_a_limit_of_a_hund
     assert len(redis.pubsub_channels("wr:reply:*")) == 3
     key = installation.key(scene.organisation, "limited", rpm=_RPM)
     for _ in range(12):  # the key is known on every process, as one is that has served before
-        assert httpx.get(f"{scene.url}/key", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+        assert httpx.get(f"{scene.url}/key", headers={"X-API-Key": key}, timeout=60).status_code == 200
     began = time.monotonic()
     with load(scene.url, key, [Ask(False, 3, "")], _AT_ONCE, once=True, patient=True) as running:
         running.wait_for_outcomes(_AT_ONCE, 55)
@@ -69,7 +69,7 @@ def test_an_sdk_that_asks_twice_with_one_idempotency_key_is_charged_once(scene: 
     key = uuid.uuid4().hex
 
     def asked(stream: bool) -> str:
-        with openai.OpenAI(base_url=scene.url, api_key=scene.key, max_retries=0, timeout=20) as client:
+        with openai.OpenAI(base_url=scene.url, api_key=scene.key, max_retries=0, timeout=60) as client:
             headers = {"Idempotency-Key": f"{key}-{stream}"}
             ask = client.chat.completions.create
             if not stream:
@@ -86,7 +86,7 @@ def test_an_sdk_that_asks_twice_with_one_idempotency_key_is_charged_once(scene: 
 
 def test_duplicates_at_once_over_three_processes_are_one_call(scene: Scene) -> None:
     async def together() -> list[int]:
-        async with openai.AsyncOpenAI(base_url=scene.url, api_key=scene.key, max_retries=8, timeout=30) as client:
+        async with openai.AsyncOpenAI(base_url=scene.url, api_key=scene.key, max_retries=8, timeout=60) as client:
             headers = {"Idempotency-Key": uuid.uuid4().hex}
             create = client.chat.completions.create
             made = await asyncio.gather(
@@ -105,7 +105,7 @@ def test_a_key_tells_its_last_use_and_stops_everywhere_within_a_second(scene: Sc
     headers = {"Authorization": f"Bearer {key}"}
 
     def statuses() -> set[int]:  # a connection of its own each: over all processes
-        return {httpx.get(f"{scene.url}/key", headers=headers).status_code for _ in range(12)}
+        return {httpx.get(f"{scene.url}/key", headers=headers, timeout=60).status_code for _ in range(12)}
 
     def listed() -> dict[str, Any]:
         keys = installation.ask("key", "list", "--org", scene.organisation)
@@ -128,19 +128,23 @@ def test_a_limit_that_runs_out_is_told_to_the_webhook_once(scene: Scene, receive
     def call() -> int:
         body = {"model": "openai/gpt-4o", "messages": _ASK, "max_tokens": 20}
         headers = {"Authorization": f"Bearer {key['key']}"}
-        return httpx.post(f"{scene.url}/chat/completions", json=body, headers=headers, timeout=20).status_code
+        return httpx.post(f"{scene.url}/chat/completions", json=body, headers=headers, timeout=60).status_code
 
-    until(lambda: call() == 403, "the key's credit used up", seconds=30)
+    until(lambda: call() == 403, "the key's credit used up")
 
     def percents() -> list[int]:
         return [json.loads(body)["percent"] for _, body in receiver.received]
 
-    until(lambda: 100 in percents(), "the webhook called at 100 %", seconds=15)
+    until(lambda: 100 in percents(), "the webhook called at 100 %")
     assert percents() == sorted(set(percents()))  # each once, in order
     headers, body = receiver.received[-1]
     moment, _, given = headers["wonrouter-signature"].removeprefix("t=").partition(",v1=")
     secret = made["webhook_secret"].encode()
     assert given == hmac.new(secret, f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
     assert json.loads(body)["key"]["id"] == key["id"]
-    sent = installation.ask("alerts", "deliveries", scene.organisation)
-    assert {(d["state"], d["attempts"][0]["status"]) for d in sent} == {("delivered", 204)}
+
+    def sent() -> list[dict[str, Any]]:
+        return installation.ask("alerts", "deliveries", scene.organisation)
+
+    until(lambda: all(each["state"] != "waiting" for each in sent()), "the receiver's answers written down")
+    assert {(each["state"], each["attempts"][0]["status"]) for each in sent()} == {("delivered", 204)}

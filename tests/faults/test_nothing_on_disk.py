@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.faults.conftest import Scene, every_table_text
 from tests.faults.load import Ask, load
-from tests.operating import UPSTREAM_KEY
+from tests.operating import UPSTREAM_KEY, until
 from tests.provider.behaviour import saying
 
 TITLE = f"title{secrets.token_hex(8)}"
@@ -84,8 +84,9 @@ def test_no_prompt_answer_or_key_is_on_disk_after_a_run_with_faults(scene: Scene
     planted = [("prompt", marker), ("customer key", secret_part), ("provider key", UPSTREAM_KEY)]
     planted += [("registration number", number), ("end user, metadata, name of a tool, address", name)]
     assert every_table_text(database_url, word), "the list of words is kept; what holds one is not"
-    assert "public.guardrail_event" in every_table_text(database_url, "resident_number"), (
-        "what was masked is in the audit, by kind"
+    until(
+        lambda: "public.guardrail_event" in every_table_text(database_url, "resident_number"),
+        "what was masked in the audit, by kind",
     )
     for what, secret in planted:
         assert _files_with(folders, secret) == [], what

@@ -68,9 +68,11 @@ class Clients:
 @contextmanager
 def clients(scene: Scene, asks: list[Ask]) -> Iterator[Clients]:
     made = Clients(scene, asks)
-    made.start()
-    yield made
-    made.finish()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.finish()
 
 
 @pytest.mark.timeout(300)  # five processes start, one after another, on a machine that is busy with the calls
