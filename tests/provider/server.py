@@ -332,8 +332,7 @@ class _Answer:
         """Whether the mock has been told to break off or fall silent here."""
         behaviour = self._plan.behaviour
         if sent == behaviour.cut:
-            self._call.cut = True
-            self._end(finished=False)
+            self._end(finished=False, cut=True)
             self._connection.abort()
             return True
         return sent == behaviour.stall
@@ -355,18 +354,18 @@ class _Answer:
         if halfway and plan.status == HTTPStatus.OK:
             self._break_body(head.encode() + body[: len(body) // 2])
             return
-        self._connection.write(head.encode() + body)
         self._sent = plan.pieces
-        self._end(finished=plan.status == HTTPStatus.OK)
+        self._end(finished=plan.status == HTTPStatus.OK)  # before its bytes: a long answer leaves at once
+        self._connection.write(head.encode() + body)
         self._connection.answered(self._keep_alive)
 
     def _break_body(self, half: bytes) -> None:
         """An answer that is not streamed breaks in its middle."""
-        self._connection.write(half)
         if self._plan.behaviour.stall > 0:
+            self._connection.write(half)
             return
-        self._call.cut = True
-        self._end(finished=False)
+        self._end(finished=False, cut=True)
+        self._connection.write(half)
         self._connection.close()
 
     def _encoding(self) -> str:
@@ -406,13 +405,13 @@ class _Answer:
             data.append(plan.tail)
             if not behaviour.ending:
                 data.append(plan.last)
+        if done:
+            self._end(finished=not failed and not behaviour.ending, cut=failed)
         self._connection.write(self._framed(b"".join(data), first_write, done))
         if first_write or self._sent == behaviour.stall:
             self._call.completion_tokens = self._sent
             self._provider.log.wake()
         if done:
-            self._call.cut = failed
-            self._end(finished=not failed and not behaviour.ending)
             self._connection.answered(self._keep_alive)
         elif behaviour.delay > 0:
             self._later(behaviour.delay)
@@ -444,14 +443,15 @@ class _Answer:
         if self._timer:
             self._timer.cancel()
         if not self._over:
-            self._call.closed_early = True
-            self._end(finished=False)
+            self._end(finished=False, closed_early=True)
 
-    def _end(self, finished: bool) -> None:
+    def _end(self, *, finished: bool, cut: bool = False, closed_early: bool = False) -> None:
+        """Writes the end down before anybody can know of it; what other threads wait for comes last."""
         self._over = True
-        self._call.finished = finished
-        self._call.completion_tokens = self._sent
-        self._call.ended_at = time.time()
+        call = self._call
+        call.completion_tokens = self._sent
+        call.finished, call.cut, call.closed_early = finished, cut, closed_early
+        call.ended_at = time.time()
         self._record()
 
     def _record(self) -> None:
