@@ -23,7 +23,7 @@ def client() -> Iterator[LoadClient]:
 
 
 def _run(client: LoadClient, mock: Provider, **changes: object) -> Result:
-    fields = {"base_url": mock.base_url, "key": "k", "concurrency": 4, "count": 50, **changes}
+    fields = {"base_url": mock.base_url, "key": "k", "concurrency": 4, "count": 50, "seconds": 60.0, **changes}
     return client.run(Slice(**fields))  # pyright: ignore[reportArgumentType]
 
 

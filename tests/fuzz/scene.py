@@ -56,7 +56,8 @@ class Scene:
 @contextlib.asynccontextmanager
 async def _serving(redis_url: str, front_url: str) -> AsyncIterator[tuple[str, Settings]]:
     settings = Settings(database_url=front_url, redis_url=redis_url, secret=SECRET, sandbox=True)
-    async with front_end(redis_url, Staff(settings)) as (_, _, port, running):
+    # its worker sends no heartbeats: were the lease short, a stall of the machine would be a failure of ours
+    async with front_end(redis_url, Staff(settings), lease_s=60.0) as (_, _, port, running):
         line = aio.Redis.from_url(redis_url)
         worker = PlayedWorker(line, running.sealer("job"), running.sealer("kept"))
         await worker.listen()

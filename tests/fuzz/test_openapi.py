@@ -22,7 +22,7 @@ CHECKS = [checks.status_code_conformance, checks.content_type_conformance, check
 EXAMPLES = {"public": 4, "management": 7}
 OFTEN = ("owner", "operator", *ROLES)
 """Who may do most is asked most."""
-PATIENCE_S = 12
+PATIENCE_S = 60
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ BROKEN = (httpx.RemoteProtocolError, httpx.ReadError)
 ANY = pytest.mark.parametrize("dialect", BODIES)
 
 
-def ask(provider: Provider, dialect: str, key: str = "key1", seconds: float = 5) -> httpx.Response:
+def ask(provider: Provider, dialect: str, key: str = "key1", silence_s: float = 60) -> httpx.Response:
     """One call; raises httpx's errors."""
     path, headers, body = BODIES[dialect]
     told = {name: value.replace("key1", key) for name, value in headers.items()}
@@ -28,7 +28,8 @@ def ask(provider: Provider, dialect: str, key: str = "key1", seconds: float = 5)
         "messages": [{"role": "user", "content": "a"}],
         "contents": [{"role": "user", "parts": [{"text": "a"}]}],
     }
-    return httpx.post(provider.native_url + path, headers=told, json={**body, **messages}, timeout=seconds)
+    patience = httpx.Timeout(60, read=silence_s)
+    return httpx.post(provider.native_url + path, headers=told, json={**body, **messages}, timeout=patience)
 
 
 def behave(provider: Provider, text: str) -> None:
@@ -95,7 +96,7 @@ def test_a_reset_before_the_headers_or_in_the_middle(provider: Provider, dialect
 def test_silence_from_the_start_or_in_the_middle(provider: Provider, dialect: str, fault: str) -> None:
     behave(provider, fault)
     with pytest.raises(httpx.ReadTimeout):
-        ask(provider, dialect, seconds=0.2)
+        ask(provider, dialect, silence_s=0.2)
     (call,) = provider.log.wait_for(lambda calls: calls and calls[0].closed_early)
     assert not call.finished
 

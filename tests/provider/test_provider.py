@@ -130,7 +130,7 @@ def test_as_a_process_it_prints_its_address_and_writes_its_log(tmp_path: Path) -
         base_url = process.stdout.readline().strip()
         body = json.dumps({"model": "m", "messages": _ASK}).encode()
         request = urllib.request.Request(f"{base_url}/chat/completions", body, {"Authorization": "Bearer k"})
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert json.load(answer)["usage"]["completion_tokens"] == 2
         process.terminate()
     assert [(call.completion_tokens, call.finished) for call in read_log(log)] == [(2, True)]
