@@ -191,6 +191,8 @@ class Settings(BaseSettings):
     """An open deployment gets one call per interval, over all workers: recovery is seen within a second or two."""
     breaker_patience_s: float = 3.0
     """How long a request waits for a probe where every deployment's breaker is open."""
+    choice_patience_s: float = 0.5
+    """Redis answers in a millisecond; a call does not wait longer for an even distribution."""
     health_every_s: float = 1.0
     """How often a worker tells Redis of its good calls and learns the breakers' states."""
     health_half_life_s: float = 60.0

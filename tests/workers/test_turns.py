@@ -26,6 +26,7 @@ pytestmark = pytest.mark.anyio
 
 Make = Callable[..., Turns]
 SERVER = ProviderFailure(kind="server", status=500)
+PROBE_S = 0.3
 
 
 def three() -> list[Candidate]:
@@ -41,7 +42,7 @@ async def turns(redis_url: str) -> AsyncIterator[Make]:
 
     def make(**changes: Any) -> Turns:
         lines.append(RedisLine(redis_url))
-        limits = {"breaker_failures": 3, "breaker_probe_s": 0.2, **changes}
+        limits = {"breaker_failures": 3, "breaker_probe_s": 0.2, "choice_patience_s": 60.0, **changes}
         return Turns(lines[-1], settings(redis_url, **limits), lambda: ["a", "b", "c"])
 
     yield make
@@ -81,13 +82,13 @@ async def test_an_open_breaker_gets_one_probe_an_interval_over_all_workers(turns
     await shut(workers[0], "a")
     loop = asyncio.get_running_loop()
     began, probes = loop.time(), 0
-    while loop.time() - began < 0.7:
+    while loop.time() - began < 0.7 or not probes:
         for view in workers:
             turn = await view.choose([three()])
             assert turn.candidate is not None
             assert turn.probe == (turn.candidate.deployment.id == "a")
             probes += turn.probe
-    assert 1 <= probes <= (loop.time() - began) / 0.2 + 1
+    assert probes <= (loop.time() - began) / 0.2 + 1
 
 
 async def test_only_a_good_probe_closes_a_breaker(turns: Make) -> None:
@@ -162,7 +163,7 @@ async def crew(line: Line, provider: Provider) -> AsyncIterator[Callable[..., Aw
             deployment(provider.base_url, "bad", api_key="sk-bad"),
             deployment(provider.base_url, "good", api_key="sk-good"),
         ]
-        limits: dict[str, Any] = {"backoff_s": 0.01, "breaker_probe_s": 0.3, **changes}
+        limits: dict[str, Any] = {"backoff_s": 0.01, "breaker_probe_s": PROBE_S, "choice_patience_s": 60.0, **changes}
         made.extend([await started(line, both, **limits), await started(line, both, **limits)])
         return made
 
@@ -192,12 +193,20 @@ async def test_a_deployment_that_is_down_gets_probes_only_and_is_back_soon_after
     for number in range(30):
         await call(number)
     down = [c for c in provider.log.calls[before:] if c.account == "-bad"]
-    assert len(down) <= (loop.time() - began) / 0.3 + 1
+    assert len(down) <= (loop.time() - began) / PROBE_S + 1
     provider.accounts["-bad"] = parse_behaviour("tokens=4")
     began = loop.time()
-    while sum(c.account == "-bad" and c.finished for c in provider.log.calls) < 3:
+
+    def answered() -> int:
+        return sum(c.account == "-bad" and c.finished for c in provider.log.calls)
+
+    while not answered():
+        due = loop.time() - began > PROBE_S + 0.002  # Redis counts whole milliseconds
         await call(0)
-        assert loop.time() - began < 5
+        assert answered() or not due, "the first call after the interval is the probe"
+    for _ in range(4):
+        await call(0)
+    assert answered() == 3, "one good probe, and it has its half again"
 
 
 async def test_who_sees_a_deployment_fail_tells_the_other_workers_at_once(
@@ -206,13 +215,16 @@ async def test_who_sees_a_deployment_fail_tells_the_other_workers_at_once(
     provider.behaviour = parse_behaviour("error=429 retry_after=60")
     first, second = await crew(health_every_s=3_600.0)
     only = b'{"only": ["bad"]}'
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     await first.run(await line.place(chat("hello"), routing=only))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while "bad" not in second.room.turns._shut:  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
             await asyncio.sleep(0.01)
     job = await line.place(chat("hello"), routing=only)
     await second.run(job)
     final = (await line.ended(job)).final
     assert final is not None
-    assert (final.status, final.headers["retry-after"]) == (503, "60")
+    assert final.status == 503
+    assert 60 - (loop.time() - began) <= int(final.headers["retry-after"]) <= 60
     assert len(provider.log.calls) == 1

@@ -28,8 +28,6 @@ from workers.routing.choose import Balance
 
 log = structlog.get_logger("workers.routing")
 
-CHOICE_TIMEOUT_S = 0.5
-"""Redis answers in a millisecond; a call does not wait longer for an even distribution."""
 BLAMELESS: frozenset[FailureKind] = frozenset({"bad_request", "context_length", "content_policy"})
 """The deployment is well: it answered, and the answer is about the request."""
 LEAST_COOL_S, LONGEST_COOL_S = 0.25, 60.0
@@ -60,6 +58,7 @@ class Turns:
             int(settings.breaker_window_s * 1000), settings.breaker_failures, int(settings.health_half_life_s * 1000)
         )
         self._probe_ms = int(settings.breaker_probe_s * 1000)
+        self._patience_s = settings.choice_patience_s
         self._every_s = settings.health_every_s
         self._balance = Balance()
         self._pending: dict[str, Seen] = {}
@@ -77,7 +76,7 @@ class Turns:
         flat = [(number, candidate) for number, group in enumerate(groups) for candidate in group]
         asked = [(number, c.deployment.id, c.deployment.weight) for number, c in flat]
         try:
-            async with asyncio.timeout(CHOICE_TIMEOUT_S):
+            async with asyncio.timeout(self._patience_s):
                 chosen = await health.choose(self._redis, self._probe_ms, asked)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             log.warning("chosen_alone", error=type(error).__name__)
