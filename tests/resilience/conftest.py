@@ -37,8 +37,11 @@ LIMITS = {
     "WONROUTER_BREAKER_PROBE_S": "0.5",
     "WONROUTER_BREAKER_PATIENCE_S": "10",
     "WONROUTER_ALONE_PATIENCE": "20",
+    "WONROUTER_RATE_LIMIT_S": "30",
+    "WONROUTER_CHOICE_PATIENCE_S": "10",
 }
-"""A silent host is not given up before the other one has had time to speak."""
+"""A silent host is not given up before the other one has had time to speak; and whose turn it is, and how often it is asked
+again, does not depend on the machine's pace."""
 
 
 @dataclass(frozen=True)

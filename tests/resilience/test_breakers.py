@@ -20,7 +20,6 @@ from tests.resilience.conftest import ANSWER, LIMITS, MODEL, PATIENCE_S, TOKENS,
 CALLS, AT_ONCE = 1_000, 40
 WEIGHTS = {"seventy": 70, "twenty": 20, "ten": 10}
 PROBE_S = float(LIMITS["WONROUTER_BREAKER_PROBE_S"])
-RECOVERY_S = 5.0
 SOUND = parse_behaviour(f"tokens={TOKENS}")
 
 
@@ -86,7 +85,7 @@ def state_of(scene: Scene, name: str) -> dict[str, Any]:
     return next(row["health"] for row in listed if row["provider"] == name)
 
 
-def test_a_host_that_is_down_gets_probes_alone_and_is_back_within_seconds(scene: Scene) -> None:
+def test_a_host_that_is_down_gets_probes_alone_and_is_back_with_the_first_good_one(scene: Scene) -> None:
     pair = ["falls", "stands"]
 
     def falls() -> bool:
@@ -96,22 +95,22 @@ def test_a_host_that_is_down_gets_probes_alone_and_is_back_within_seconds(scene:
     until(falls, "the breaker to open")
 
     before, began = len(scene.calls("falls")), time.time()
-    while time.time() - began < 4 * PROBE_S:
+    while time.time() - began < 4 * PROBE_S or len(scene.calls("falls")) == before:
         assert set(many(scene, pair, 25)) == {200}
-    probes = [call.started_at for call in scene.calls("falls")[before:]]
-    assert 1 <= len(probes) <= (time.time() - began) / PROBE_S + 1, "probes alone, from both workers together"
+    probes = len(scene.calls("falls")) - before
+    assert probes <= (time.time() - began) / PROBE_S + 1, "probes alone, from both workers together"
 
     scene.mock.models[Host("falls").upstream] = SOUND
     well_at = time.time()
 
-    def returned() -> bool:
-        assert set(many(scene, pair, 4)) == {200}
-        return sum(call.finished for call in scene.calls("falls")) >= 10
+    def answered() -> bool:
+        return any(call.finished for call in scene.calls("falls"))
 
-    until(returned, "traffic to return", seconds=20, pause=0.01)
-    tenth = [call for call in scene.calls("falls") if call.finished][9]
-    assert tenth.started_at - well_at <= RECOVERY_S
-    assert state_of(scene, "falls")["state"] == "closed"
+    while not answered():
+        due = time.time() - well_at > PROBE_S + 0.002  # Redis counts whole milliseconds
+        assert set(many(scene, pair, 4)) == {200}
+        assert answered() or not due, "of the first calls after the interval one is the probe"
+    until(lambda: state_of(scene, "falls")["state"] == "closed", "the good probe to close the breaker")
     shares = [len(scene.calls(name)) for name in pair]
     assert set(many(scene, pair, 40)) == {200}
     gained = [len(scene.calls(name)) - share for name, share in zip(pair, shares, strict=True)]

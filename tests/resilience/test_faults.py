@@ -3,15 +3,16 @@ the provider that fails is left in peace."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 
 from tests.provider.log import Call
-from tests.resilience.conftest import ANSWER, FIRST_TOKEN_S, TOTAL_S, Host, Scene, attempts
+from tests.resilience.conftest import ANSWER, FIRST_TOKEN_S, LIMITS, TOTAL_S, Host, Scene, attempts
 
-RATE_LIMIT_S = 3.0
+RATE_LIMIT_S = float(LIMITS["WONROUTER_RATE_LIMIT_S"])
 
 
 @dataclass(frozen=True)
@@ -130,21 +131,23 @@ def test_a_whole_answer_that_breaks_off_is_asked_for_again(scene: Scene, case: C
 
 @pytest.mark.parametrize("case", SILENT, ids=lambda case: case.name)
 def test_a_silent_host_is_overtaken_and_left(scene: Scene, case: Case) -> None:
-    hosts = [f"{case.name}-sse-first", f"{case.name}-sse-second"]
+    hosts, began = [f"{case.name}-sse-first", f"{case.name}-sse-second"], time.time()
     said = scene.ask(hosts, stream=True)
     assert (said.content, said.complete) == (ANSWER, True)
     assert sorted(attempts(said)) == sorted([(hosts[0], "slower"), (hosts[1], "ok")])
     scene.mock.log.wait_for(lambda _: all(call.ended_at for call in scene.calls(hosts[0])))
     (silent,), (sound,) = scene.calls(hosts[0]), scene.calls(hosts[1])
     assert silent.closed_early, "the slower one is closed"
-    assert sound.started_at - silent.started_at >= FIRST_TOKEN_S * 0.9
+    assert sound.started_at - began >= FIRST_TOKEN_S * 0.9, (
+        "the limit counts from before the call has reached the silent one"
+    )
 
 
 @pytest.mark.parametrize("case", SILENT, ids=lambda case: case.name)
 def test_a_whole_answer_that_never_comes_is_asked_for_elsewhere_after_its_total_limit(scene: Scene, case: Case) -> None:
-    hosts = [f"{case.name}-json-first", f"{case.name}-json-second"]
+    hosts, began = [f"{case.name}-json-first", f"{case.name}-json-second"], time.time()
     said = scene.ask(hosts, stream=False)
     assert (said.status, said.content) == (200, ANSWER)
     assert attempts(said) == [(hosts[0], "timeout"), (hosts[1], "ok")]
-    (silent,), (sound,) = scene.calls(hosts[0]), scene.calls(hosts[1])
-    assert sound.started_at - silent.started_at >= TOTAL_S * 0.9
+    (_silent,), (sound,) = scene.calls(hosts[0]), scene.calls(hosts[1])
+    assert sound.started_at - began >= TOTAL_S * 0.9
