@@ -54,7 +54,7 @@ async def site() -> AsyncIterator[Site]:
 @pytest.fixture
 async def http() -> AsyncIterator[UpstreamTransport]:
     """Allowed to reach this machine, where the test's site is."""
-    made = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    made = UpstreamTransport(connect_timeout_s=60, allow_private=True)
     yield made
     await made.aclose()
 

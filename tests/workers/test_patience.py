@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +15,30 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+class Clock:
+    """A loop's time, which passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[asyncio.TimerHandle, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, ring: Callable[[], None]) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, ring, (), asyncio.get_running_loop())
+        self.timers.append((handle, ring))
+        return handle
+
+    def pass_until(self, moment: float) -> None:
+        self.now = moment
+        due = [timer for timer in self.timers if timer[0].when() <= moment]
+        self.timers = [timer for timer in self.timers if timer not in due]
+        for handle, ring in due:
+            if not handle.cancelled():
+                ring()
 
 
 def soon(seconds: float) -> float:
@@ -50,15 +75,19 @@ async def test_waits_that_end_in_time_share_a_timer_that_moves_with_them() -> No
     patience.close()
 
 
-async def test_a_timer_that_rings_for_an_earlier_wait_does_not_end_the_present_one() -> None:
-    patience = Patience()
-    with patience.until(soon(0.01)):
+async def test_a_timer_that_rings_for_an_earlier_wait_does_not_end_the_present_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patience, clock = Patience(), Clock()
+    monkeypatch.setattr(patience, "_loop", clock)
+    with patience.until(1.0):
         await asyncio.sleep(0)
-    with patience.until(soon(5)):
-        await asyncio.sleep(0.03)  # the first timer rings within
-    with pytest.raises(TimeoutError), patience.until(soon(0.02)):
+    with patience.until(5.0):
+        clock.pass_until(1.0)  # the first timer rings
+        await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(clock.pass_until, 6.0)
+    with pytest.raises(TimeoutError), patience.until(6.0):
         await asyncio.Event().wait()
-    patience.close()
 
 
 async def test_a_nearer_limit_is_kept_though_the_timer_stood_for_a_later_one() -> None:

@@ -65,10 +65,10 @@ class Calls:
 def test_a_call_counts_as_done_when_its_coroutine_is(pool: AsyncPool) -> None:
     calls = Calls(pool)
     calls.apply(1)
-    assert calls.running.acquire(timeout=5)
+    assert calls.running.acquire(timeout=60)
     assert (calls.accepted, calls.results) == ([1], [])
     calls.open()
-    assert calls.finished.acquire(timeout=5)
+    assert calls.finished.acquire(timeout=60)
     assert calls.results == [(0, 1, 0.0)]
 
 
@@ -76,16 +76,16 @@ def test_beyond_the_limit_nothing_is_accepted_until_a_place_is_free(pool: AsyncP
     calls = Calls(pool)
     for number in (1, 2, 3):
         calls.apply(number)
-    assert calls.running.acquire(timeout=5)
-    assert calls.running.acquire(timeout=5)
+    assert calls.running.acquire(timeout=60)
+    assert calls.running.acquire(timeout=60)
     assert calls.accepted == [1, 2]
     calls.open()
-    assert calls.finished.acquire(timeout=5)
-    assert calls.finished.acquire(timeout=5)
+    assert calls.finished.acquire(timeout=60)
+    assert calls.finished.acquire(timeout=60)
     assert os.read(pool._wake_read, 1)  # the consumer's loop is woken, and does what follows
     pool._accept_refused()
     assert calls.accepted == [1, 2, 3]
-    assert calls.finished.acquire(timeout=5)
+    assert calls.finished.acquire(timeout=60)
 
 
 def test_a_warm_stop_waits_for_open_calls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_warm_stop_waits_for_open_calls(monkeypatch: pytest.MonkeyPatch) -> No
     pool.start()
     calls = Calls(pool)
     calls.apply(1)
-    assert calls.running.acquire(timeout=5)
+    assert calls.running.acquire(timeout=60)
     threading.Timer(0.1, calls.open).start()
     pool.stop()
     assert calls.results == [(0, 1, 0.0)]
@@ -104,7 +104,7 @@ def test_a_cold_stop_cancels_them(monkeypatch: pytest.MonkeyPatch) -> None:
     pool.start()
     calls = Calls(pool)
     calls.apply(1)
-    assert calls.running.acquire(timeout=5)
+    assert calls.running.acquire(timeout=60)
     pool.terminate()
     assert calls.results == [(0, 1, 0.0)]
     assert not pool._thread.is_alive()
@@ -122,10 +122,10 @@ def test_a_plain_celery_worker_accepts_the_scripts_message(redis_url: str) -> No
     app.task(name=keys.COMPLETE_TASK)(run)
     message = celery_message(JOB)
     with (
-        start_worker(app, pool="solo", perform_ping_check=False, loglevel="ERROR"),
+        start_worker(app, pool="solo", perform_ping_check=False, loglevel="ERROR", shutdown_timeout=60.0),
         redis.Redis.from_url(redis_url) as client,
     ):
         client.lpush(keys.CALL_QUEUE, message)
-        assert ran.wait(10)
+        assert ran.wait(60)
         assert got == [JOB]
         assert client.exists("unacked", "unacked_index") == 0
