@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.credit import running
 from gateway.deployments.deployment import Deployment
 from gateway.deployments.store import sandbox_deployments
-from gateway.wire import keys
 from gateway.wire.event import UsageEvent
 from tests.provider.behaviour import parse_behaviour
 from tests.provider.dialects.openai import answer_text
@@ -35,7 +33,7 @@ async def start(line: Line, provider: Provider) -> AsyncIterator[Start]:
 
     async def begin(fault: str, deployments: list[Deployment] | None = None, **changes: Any) -> CallWorker:
         provider.accounts["-bad"] = parse_behaviour(f"tokens={ANSWER} repeat=6 {fault}")
-        limits: dict[str, Any] = {"backoff_s": 0.02, "alone_patience": 20.0, **changes}
+        limits: dict[str, Any] = {"backoff_s": 0.02, "alone_patience": 100.0, "rate_limit_s": 60.0, **changes}
         made.append(await started(line, deployments or pair(provider, fault), **limits))
         return made[-1]
 
@@ -265,14 +263,14 @@ async def test_the_sandboxs_cut_breaks_off_without_repeating_itself_and_opens_no
 async def test_a_job_that_was_lost_meanwhile_is_asked_for_nowhere_else(
     line: Line, provider: Provider, start: Start
 ) -> None:
-    worker = await start("stall=5", heartbeat_s=30.0)  # no heartbeat says that the lease was lost
+    worker = await start("gate=5 cut=5", heartbeat_s=60.0)  # no heartbeat says that the lease was lost
+    provider.gate.close()
     order = json.dumps({"order": ["bad", "good"]}).encode()
     job = await line.place(chat("hello", stream=True), routing=order)
     run = asyncio.create_task(worker.run(job))
     await line.until(lambda: "aae " in line.of(job).text)
-    line.client.zadd(keys.LEASES, {job: 0})
-    taken = await running.claim(line.redis, job, "another", 60_000)
-    assert isinstance(taken, running.Claim)
+    await line.taken_over(job)
+    provider.gate.open()
     await run
     assert (asked(provider, "-bad"), asked(provider, "good")) == (1, 0)
     assert line.events() == []

@@ -44,7 +44,7 @@ async def run(line: Line, provider: Provider) -> AsyncIterator[Run]:
             deployment(provider.base_url, "good", OTHER, api_key="sk-good", upstream_model="gpt-4o-mini"),
         ]
         models = models_with(OTHER, quirks={"prefill": prefill})
-        made.append(await started(line, both, models, alone_patience=20.0, backoff_s=0.02))
+        made.append(await started(line, both, models, alone_patience=100.0, backoff_s=0.02))
         body = chat(text, stream=True, stream_options={"include_usage": True})
         placed = await line.place(body, models=(MODEL, OTHER), terms={MODEL: terms, OTHER: stand_in}, **job)
         await made[-1].run(placed)

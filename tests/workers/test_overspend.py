@@ -14,7 +14,7 @@ import pytest
 
 from gateway.wire import keys
 from tests.provider.server import Provider
-from tests.workers.line import MODEL, START_MICRO, Line, chat, deployment, models_with, started
+from tests.workers.line import MODEL, START_MICRO, Line, chat, deployment, models_with, refused, started
 from workers.calls import CallWorker
 
 pytestmark = pytest.mark.anyio
@@ -31,12 +31,16 @@ Spend = Callable[..., Awaitable[tuple[int, int]]]
 async def spend(line: Line, provider: Provider) -> AsyncIterator[Spend]:
     """(charge, credit) in micro-won of one call whose hold takes the whole credit."""
     worker: CallWorker = await started(line, [deployment(provider.base_url)], MODELS)
+    provider.gate.close()
 
     async def call(body: dict[str, Any], **terms: Any) -> tuple[int, int]:
         job = await line.place(body, cap=DEFAULT_CAP, input_micro=INPUT, unit_micro=UNIT, **terms)
         hold = line.window().held_micro
         line.client.hincrby(keys.org("org"), "bal", hold - START_MICRO)
-        await worker.run(job)
+        run = asyncio.create_task(worker.run(job))
+        await refused(worker, run)
+        provider.gate.open()
+        await run
         await line.ended(job)
         [event] = line.events()
         return event.micro, hold
@@ -80,7 +84,8 @@ async def test_optimistic_with_a_limit_of_the_clients_never_charges_beyond_the_c
 async def test_optimistic_without_one_charges_at_most_the_models_rest_beyond_the_credit(
     spend: Spend, stream: bool
 ) -> None:
-    charge, credit = await spend(chat("[[mock tokens=390 delay=1ms]]", stream=stream))
+    longer = "gate=60 stall=61" if stream else ""
+    charge, credit = await spend(chat(f"[[mock tokens=390 {longer}]]", stream=stream))
     assert 0 < charge <= credit + (MOST - DEFAULT_CAP) * UNIT
-    if stream:  # a refused extension ends the answer well before the model would
+    if stream:  # a refused extension ends the answer with what comes next
         assert charge < 390 * UNIT
