@@ -242,10 +242,14 @@ class CallWorker:
         except (RedisError, OSError) as error:
             log.warning("call_not_passed_on", error=str(error))  # the jobs' front ends call again
 
+    def leave(self) -> None:
+        """The process will end: from now on others take what this worker is called for. Safe in any thread."""
+        self._draining = True
+
     async def drain(self, seconds: float) -> None:
         """Waits for open calls that long. What is left then is handed to other workers, or stopped and settled."""
         until = time.monotonic() + seconds
-        self._draining = True
+        self.leave()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PASS_ON_S):
                 await self._pass_on()

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 from celery.bootsteps import RUN
+from celery.signals import worker_shutting_down
 
 from gateway import garbage, probes
 from gateway.catalogue.packaged import builtin
@@ -29,6 +30,11 @@ def run_worker(settings: Settings, load: Callable[[], Sequence[Deployment]]) -> 
     app: Any = call_app(settings.redis_url)
     calls = CallWorker(settings, load, builtin().models)
     serve_calls(app, calls)
+
+    def leave(**_: Any) -> None:
+        calls.leave()
+
+    worker_shutting_down.connect(leave, weak=False)  # the drain begins only once Celery's consumer has ended
     consuming = threading.Event()
 
     @asynccontextmanager
