@@ -54,21 +54,27 @@ class Process:
 
 
 @contextmanager
+def reserved() -> Iterator[int]:
+    """A port that nobody is given while the block lasts; who is told of it can listen there."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@contextmanager
 def running(url: str, provider: Provider, log: Path, **changes: str) -> Iterator[Process]:
     """A worker process, not necessarily ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "DATABASE_URL": "postgresql://nobody@localhost/none",
-        "REDIS_URL": url,
-        "WONROUTER_SECRET": SECRET,
-        "WONROUTER_METRICS_PORT": str(port),
-        "TEST_DEPLOYMENTS": msgspec.json.encode([deployment(provider.base_url)]).decode(),
-        **changes,
-    }
-    with log.open("wb") as out:
+    with reserved() as port, log.open("wb") as out:
+        environment = {
+            **os.environ,
+            "DATABASE_URL": "postgresql://nobody@localhost/none",
+            "REDIS_URL": url,
+            "WONROUTER_SECRET": SECRET,
+            "WONROUTER_METRICS_PORT": str(port),
+            "TEST_DEPLOYMENTS": msgspec.json.encode([deployment(provider.base_url)]).decode(),
+            **changes,
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.workers.process_under_test"], env=environment, stdout=out, stderr=out
         )
@@ -77,6 +83,13 @@ def running(url: str, provider: Provider, log: Path, **changes: str) -> Iterator
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def redis_port() -> Iterator[int]:
+    """For a Redis that comes and goes."""
+    with reserved() as port:
+        yield port
 
 
 async def test_the_queue_the_script_pushes_to_is_served_by_a_real_process(
@@ -113,10 +126,8 @@ async def test_sigterm_lets_open_answers_finish_and_takes_no_new_ones(
         assert len(line.events()) == 1
 
 
-async def test_redis_killed_and_back_needs_no_restart(line: Line, provider: Provider, tmp_path: Path) -> None:
-    valkey = ValkeyServer(tmp_path / "valkey", log=tmp_path / "valkey.log", password="pw")
-    valkey.start()  # chooses its port
-    valkey.stop()
+async def test_redis_killed_and_back_needs_no_restart(provider: Provider, tmp_path: Path, redis_port: int) -> None:
+    valkey = ValkeyServer(tmp_path / "valkey", log=tmp_path / "valkey.log", password="pw", port=redis_port)
     with running(valkey.url, provider, tmp_path / "log") as worker:  # Redis is not there yet
         valkey.start()
         other = Line(valkey.url)
