@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -30,6 +31,16 @@ from tests.scheduling import ByRoom
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+
+
+hypothesis.settings.register_profile(
+    "unhurried",
+    parent=hypothesis.settings.get_profile(hypothesis.settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")
+"""What an example takes says more about the machine than about the code; the rest is as hypothesis would have it here."""
 
 
 def pytest_configure() -> None:
