@@ -46,6 +46,7 @@ def failure_of_ours(response: Any) -> bool:
     return response.status_code >= 500 and not (response.status_code == 503 and not configured)
 
 
+@pytest.mark.timeout(900)  # some thousand calls, at the pace of the machine
 @pytest.mark.parametrize("which", DESCRIPTIONS)
 def test_every_operation_answers_as_it_is_described(world: Scene, session: requests.Session, which: str) -> None:
     schema = schemathesis.openapi.from_dict(httpx.get(world.url + DESCRIPTIONS[which]).json())
@@ -78,7 +79,7 @@ def test_every_operation_answers_as_it_is_described(world: Scene, session: reque
         try:
             run()
         except Exception as wrong_answer:  # noqa: BLE001 - every operation is tried
-            said = "\n".join(map(str, getattr(wrong_answer, "exceptions", [wrong_answer])))
+            said = "\n".join(str(one) or repr(one) for one in getattr(wrong_answer, "exceptions", [wrong_answer]))
             failed.append(f"{operation.label}: {said[:2_000]}")
     assert not failed, "\n\n".join(failed)
     assert {200, 400, 401, 404} <= tried, "the calls reach what is behind the first refusals"
