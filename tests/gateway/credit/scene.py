@@ -10,7 +10,7 @@ from redis import Redis
 from gateway.credit import admission, running, upkeep
 from gateway.credit.admission import NONE, Placed, Placement, RateLimit, Refused
 from gateway.wire import ids, keys
-from tests.gateway.credit.blocking import Blocking, done
+from tests.gateway.credit.blocking import Blocking, InOneMoment, done
 
 ORG, KEY, EPOCH = "org-1", "key-1", "7"
 OTHER, OTHER_KEY = "org-2", "key-2"
@@ -55,7 +55,7 @@ class Stage:
 
     def __init__(self, url: str, *, balance: int = 10_000, org: str = ORG, key: str = KEY) -> None:
         self.client: Redis = Redis.from_url(url)
-        self.executor = Blocking(self.client)
+        self.executor: Blocking = Blocking(self.client)
         self.org, self.key = org, key
         upkeep.rebuild_begin(self.client)
         upkeep.rebuild_end(self.client, [upkeep.OrgWindow(org, 1, balance, 0, [], [(key, 1, 0)])], EPOCH)
@@ -73,10 +73,10 @@ class Stage:
         assert isinstance(answer, Refused), answer
         return answer
 
-    def claim(self, job: str, lease_ms: int = 5_000, worker: str = "w1") -> running.Claim | running.NotClaimed:
+    def claim(self, job: str, lease_ms: int = 60_000, worker: str = "w1") -> running.Claim | running.NotClaimed:
         return done(running.claim(self.executor, job, worker, lease_ms))
 
-    def claimed(self, job: str, lease_ms: int = 5_000, worker: str = "w1") -> running.Claim:
+    def claimed(self, job: str, lease_ms: int = 60_000, worker: str = "w1") -> running.Claim:
         answer = self.claim(job, lease_ms, worker)
         assert isinstance(answer, running.Claim), answer
         return answer
@@ -85,7 +85,7 @@ class Stage:
         self, places: int, worker: str = "w1", *, listening: bool = False, background: int = 1_000, behind: bool = False
     ) -> list[str]:
         """The jobs that a worker with so many places takes of those that wait; `behind`: it leaves some of the background."""
-        taken = done(running.take(self.executor, worker, 5_000, places, background, listening=listening))
+        taken = done(running.take(self.executor, worker, 60_000, places, background, listening=listening))
         assert behind == (taken[-1:] == [running.NotClaimed("behind", "")])
         taken = taken[: len(taken) - behind]
         assert all(isinstance(one, running.Claim) for one in taken), taken
@@ -99,7 +99,7 @@ class Stage:
         """How many messages are on the queue of the call workers."""
         return int(self.client.llen(keys.CALL_QUEUE))  # pyright: ignore[reportArgumentType]
 
-    def renew(self, *beats: running.Heartbeat, lease_ms: int = 5_000) -> list[int]:
+    def renew(self, *beats: running.Heartbeat, lease_ms: int = 60_000) -> list[int]:
         return done(running.renew(self.executor, beats, lease_ms))
 
     def finish(self, job: str, epoch: int, micro: int, outcome: str = "posted") -> str:
@@ -143,6 +143,23 @@ def stage_of_two(url: str) -> Stage:
     upkeep.rebuild_begin(made.client)
     upkeep.rebuild_end(made.client, windows, EPOCH)
     return made
+
+
+WOKEN = "wr:woken"
+FLAGS = (keys.CALLED, WOKEN)
+"""What says that a worker was called a moment ago; they lapse within half a second."""
+
+
+class Unhurried(InOneMoment):
+    """The flags stay until the test takes them away: what a test does within half a second may take longer."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self.after = [(command, flag) for flag in FLAGS for command in ("PTTL", "PERSIST")]
+
+    def lasts_ms(self, flag: str) -> int:
+        """For how long the last command has set the flag; -1 where it did not, -2 where there is none."""
+        return self.told[2 * FLAGS.index(flag)]
 
 
 def limited(scope: str, limit: int) -> tuple[RateLimit, ...]:
