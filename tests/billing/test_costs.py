@@ -11,6 +11,7 @@ from billing import costs, statements
 from gateway.db.seed import seed
 from gateway.finance import costs as seen
 from gateway.money import exact
+from gateway.wire import ids
 from gateway.wire.event import Tokens
 from tests.billing.books import Books
 from tests.billing.events import attempt, part
@@ -68,7 +69,7 @@ def test_margins_and_statements_use_the_providers_price_and_state_the_exchange_a
     event = books.event(attempts=[attempt(provider="cheap")], provider="cheap")
     books.append(event, hold=False)
     books.settle()
-    today = dt.datetime.now(dt.UTC).date()
+    today = dt.datetime.fromtimestamp(ids.milliseconds(event.job) / 1000, dt.UTC).date()
     with books.billing.connect() as connection:
         margins = seen.margins(connection, today - dt.timedelta(days=2), today + dt.timedelta(days=2), "provider")
         [cheap] = [margin for margin in margins if margin.name == "cheap"]

@@ -10,7 +10,7 @@ from billing.reconcile import reconcile
 from billing.upkeep import relay
 from billing.window import rebuild
 from gateway.credit import upkeep
-from gateway.wire import keys
+from gateway.wire import ids, keys
 from tests.billing.books import Books
 
 
@@ -30,8 +30,7 @@ def poison(books: Books) -> str:
     books.append(event, micro=wrong)
     books.redis.hincrby(keys.org(books.org), "bal", -wrong)
     books.redis.hincrby(keys.key(books.key), "spent", wrong)
-    month = "m:" + books.one("SELECT to_char(now() AT TIME ZONE 'Asia/Seoul', 'YYYYMM')")
-    books.redis.hincrby(keys.org(books.org), month, wrong)
+    books.redis.hincrby(keys.org(books.org), f"m:{ids.month_of(ids.milliseconds(event.job))}", wrong)
     books.settle()
     [letter] = dead.listed(books.redis)
     assert (letter["org"], letter["micro"], "micro-won" in letter["why"]) == (books.org, wrong, True)

@@ -19,11 +19,13 @@ from tests.billing.books import Books
 from tests.billing.events import job_id
 
 DAY_MS = 86_400_000
+NOW_MS = int(time.time() * 1000)
+"""Calls of so many days ago are all of one day."""
 
 
 def settled(books: Books, days: int, user: str | None = "hash") -> str:
     """A settled call of so many days ago; its job."""
-    job = job_id(int(time.time() * 1000) - days * DAY_MS)
+    job = job_id(NOW_MS - days * DAY_MS)
     books.append(books.event(job=job, user=user))
     books.settle()
     return str(uuid.UUID(job))

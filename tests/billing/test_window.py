@@ -17,7 +17,7 @@ from billing.reconcile import reconcile, window_violations
 from gateway.accounts import outbox
 from gateway.credit import admission, running
 from gateway.credit import upkeep as credit
-from gateway.credit.admission import Placed
+from gateway.credit.admission import Placed, Refused
 from gateway.invoices import parties
 from gateway.settings import Settings
 from gateway.wire import ids, keys
@@ -51,16 +51,20 @@ class Calls:
         org, key = org or self.books.org, key or self.books.key
         epoch = self.books.redis.get(keys.EPOCH).decode()
         base = UsageEvent("", org, key, "gpt-4o", "bizrouter", "chat", stream=False)
+
+        def asked(at_ms: int) -> Placed | Refused:
+            begins, ends = ids.month_bounds_ms(at_ms)
+            call = placement(
+                window_epoch=epoch, org=org, key=key, input_micro=5_000_000, unit_micro=13_500, cap=1_000,
+                digits=ids.random_parts(), base_event=encode_event(base), month=ids.month_of(at_ms),
+                valid_from_ms=begins, valid_until_ms=ends,
+            )  # fmt: skip
+            return done(admission.place(Blocking(self.books.redis), call))
+
         seconds, _ = self.books.redis.time()
-        answer = done(
-            admission.place(
-                Blocking(self.books.redis),
-                placement(
-                    window_epoch=epoch, org=org, key=key, input_micro=5_000_000, unit_micro=13_500, cap=1_000,
-                    digits=ids.random_parts(), base_event=encode_event(base), month=ids.month_of(seconds * 1000),
-                ),
-            )
-        )  # fmt: skip
+        answer = asked(seconds * 1000)
+        if isinstance(answer, Refused) and answer.reason == "terms":
+            answer = asked(answer.now_ms)  # a month has ended meanwhile
         assert isinstance(answer, Placed), answer
         return answer
 

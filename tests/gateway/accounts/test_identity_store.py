@@ -19,7 +19,7 @@ from gateway.db.tables.accounts import api_key, membership, organisation, person
 pytestmark = pytest.mark.anyio
 
 NOW = dt.datetime.now(dt.UTC)
-HOUR = dt.timedelta(hours=1)
+DAY = dt.timedelta(days=1)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_a_key_made_by_an_operator_needs_no_membership(engine: AsyncEngine
     [
         ({}, {"state": "deactivated"}, {}),
         ({}, {"state": "deleted"}, {}),
-        ({}, {"expires_at": NOW - HOUR}, {}),
+        ({}, {"expires_at": NOW - DAY}, {}),
         ({"state": "suspended"}, {}, {}),
         ({"state": "closed"}, {}, {}),
         ({}, {}, {"role": "member", "state": "left"}),
@@ -142,13 +142,13 @@ async def test_an_unknown_hash_is_not_found(engine: AsyncEngine) -> None:
 
 async def test_a_rotated_secret_works_until_its_grace_period_ends(engine: AsyncEngine) -> None:
     old, ended = os.urandom(32), os.urandom(32)
-    rows = await Rows(engine).insert(key={"previous_hash": old, "previous_until": NOW + HOUR})
-    await Rows(engine).insert(key={"previous_hash": ended, "previous_until": NOW - HOUR})
+    rows = await Rows(engine).insert(key={"previous_hash": old, "previous_until": NOW + DAY})
+    await Rows(engine).insert(key={"previous_hash": ended, "previous_until": NOW - DAY})
     store = IdentityStore(engine)
     by_old, by_new = await store.by_hash(old), await store.by_hash(rows.hash)
     assert by_old is not None
     assert by_new is not None
-    assert by_old.expires_ms == int((NOW + HOUR).timestamp() * 1000)
+    assert by_old.expires_ms == int((NOW + DAY).timestamp() * 1000)
     assert by_new.expires_ms is None
     assert await store.by_hash(ended) is None
 

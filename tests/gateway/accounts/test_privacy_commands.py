@@ -35,6 +35,8 @@ def call(engine: Engine, org: Organisation) -> str:
         "user_hash": user_hash(bytes(32), org.id, USER),
     }  # fmt: skip
     with engine.begin() as connection:
+        # a minute ago may have been last month
+        connection.execute(text("SELECT ensure_usage_month(:month)"), {"month": values["month"]})
         statement = f"INSERT INTO usage ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"
         connection.execute(text(statement), values)
     return ids.public(job)

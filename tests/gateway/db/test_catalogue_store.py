@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from gateway.catalogue.model import UnknownModel
 from gateway.catalogue.packaged import builtin
@@ -93,8 +93,11 @@ def test_the_latest_rate_not_after_the_calls_seoul_date_applies_once_it_is_enter
 
 
 def test_the_demo_rate_holds_from_the_start_of_today_and_only_where_there_is_none(connection: Connection) -> None:
-    now = dt.datetime.now(SEOUL)
-    rate = read_snapshot(connection, sandbox=False).rate_at(milliseconds(now.replace(hour=0, minute=0, second=1)))
+    connection.execute(text("ALTER TABLE exchange_rate DISABLE TRIGGER USER"))  # for this transaction
+    connection.execute(catalogue.exchange_rate.delete())
+    now = dt.datetime(2026, 3, 2, 0, 0, 1, tzinfo=SEOUL)  # in UTC it is yesterday
+    seed_rate(connection, now)
+    rate = read_snapshot(connection, sandbox=False).rate_at(milliseconds(now))
     assert (rate.rate, rate.source, rate.date) == (Decimal(1470), "demo", now.date())
     seed_rate(connection, now + dt.timedelta(days=3))
     assert len(read_snapshot(connection, sandbox=False).rates) == 1
