@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import hypothesis
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from gateway.engines import PostgresServer, ValkeyServer
@@ -44,8 +46,12 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
-    """Some tests open a thousand connections, on either side."""
+    """Some tests open a thousand connections, on either side. No example has to be quick: the machine may stand still."""
     raise_limit()
+    settings.register_profile(
+        "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -152,6 +158,14 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """A port of this machine's that is taken and not listened on: whoever connects is refused, and nobody else gets it."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 StartInstallation = Callable[..., RunningInstallation]

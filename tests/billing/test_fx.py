@@ -220,12 +220,12 @@ def test_the_commands_enter_and_tell_the_front_ends(
     monkeypatch.setattr("gateway.logs.configure", lambda *_: None)
     heard = books.redis.pubsub(ignore_subscribe_messages=True)
     heard.subscribe(keys.NEWS)
-    heard.get_message(timeout=5)
+    heard.get_message(timeout=60)
     today = dt.datetime.now(SEOUL).date().isoformat()
     done = run("fx", "set", today, "1,400.60", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == {"id": f"manual@{today}", "date": today, "rate": "1400.6", "new": True}
-    message = heard.get_message(timeout=5)
+    message = heard.get_message(timeout=60)
     assert message is not None and decode_news(message["data"]) == News("catalogue")
     heard.close()
     assert run("fx", "set", today, "abc").exit_code == 1

@@ -66,7 +66,7 @@ def test_urls_that_lead_inside_are_refused(url: str) -> None:
 
 @pytest.mark.anyio
 async def test_a_name_that_resolves_inside_is_refused(provider: Provider) -> None:
-    transport = UpstreamTransport(connect_timeout_s=2)
+    transport = UpstreamTransport(connect_timeout_s=60)
     try:
         with pytest.raises(ForbiddenAddress, match="not public"):
             await transport.send("GET", f"http://localhost:{provider.port}/v1/models", {}, b"")
@@ -76,7 +76,7 @@ async def test_a_name_that_resolves_inside_is_refused(provider: Provider) -> Non
 
 @pytest.mark.anyio
 async def test_an_operators_address_is_called(provider: Provider) -> None:
-    transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    transport = UpstreamTransport(connect_timeout_s=60, allow_private=True)
     headers = {"authorization": "Bearer x"}
     response = await transport.send("GET", f"http://localhost:{provider.port}/v1/models", headers, b"")
     assert b"".join([piece async for piece in response.body()]).startswith(b'{"object":"list"')
@@ -87,7 +87,7 @@ async def test_an_operators_address_is_called(provider: Provider) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", ["127.0.0.1.", "127.1", "2130706433", "0x7f.1"])
 async def test_no_way_to_write_an_address_leads_past_the_guard(provider: Provider, host: str) -> None:
-    transport = UpstreamTransport(connect_timeout_s=2)
+    transport = UpstreamTransport(connect_timeout_s=60)
     with pytest.raises(ForbiddenAddress):
         await transport.send("GET", f"http://{host}:{provider.port}/v1/models", {}, b"")
     await transport.aclose()
@@ -104,7 +104,7 @@ async def test_a_name_that_means_another_address_at_the_second_look_is_refused_w
         return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
 
     monkeypatch.setattr(http._GuardedResolver, "resolve", rebound)
-    transport = UpstreamTransport(connect_timeout_s=2)
+    transport = UpstreamTransport(connect_timeout_s=60)
     with pytest.raises(ForbiddenAddress, match="not public"):
         await transport.send("GET", f"http://rebound.example:{provider.port}/v1/models", {}, b"")
     await transport.aclose()
@@ -127,7 +127,7 @@ async def answering(head: str, body: bytes = b"") -> AsyncIterator[str]:
 
 @pytest.mark.anyio
 async def test_a_redirect_is_an_answer_and_not_followed() -> None:
-    transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    transport = UpstreamTransport(connect_timeout_s=60, allow_private=True)
     async with answering("302 Found\r\nlocation: http://169.254.169.254/latest") as url:
         response = await transport.send("GET", url, {}, b"")
         assert (response.status, response.headers["location"]) == (302, "http://169.254.169.254/latest")
@@ -138,7 +138,7 @@ async def test_a_redirect_is_an_answer_and_not_followed() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("coding", ["gzip, gzip", "gzip,gzip,gzip", "br", "zstd", "x-unheard"])
 async def test_an_answer_that_could_grow_without_bound_is_not_opened(coding: str) -> None:
-    transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    transport = UpstreamTransport(connect_timeout_s=60, allow_private=True)
     async with answering(f"200 OK\r\ncontent-encoding: {coding}", gzip.compress(gzip.compress(b"0" * 10**6))) as url:
         with pytest.raises(aiohttp.ClientPayloadError):
             await transport.send("GET", url, {}, b"")
@@ -147,7 +147,7 @@ async def test_an_answer_that_could_grow_without_bound_is_not_opened(coding: str
 
 @pytest.mark.anyio
 async def test_an_answer_compressed_once_is_read() -> None:
-    transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    transport = UpstreamTransport(connect_timeout_s=60, allow_private=True)
     async with answering("200 OK\r\ncontent-encoding: gzip", gzip.compress(b"plain")) as url:
         response = await transport.send("GET", url, {}, b"")
         assert b"".join([piece async for piece in response.body()]) == b"plain"
@@ -157,7 +157,7 @@ async def test_an_answer_compressed_once_is_read() -> None:
 
 @pytest.mark.anyio
 async def test_an_answer_whose_head_is_forgotten_is_read_and_keeps_no_header_of_it() -> None:
-    transport = UpstreamTransport(connect_timeout_s=2, allow_private=True)
+    transport = UpstreamTransport(connect_timeout_s=60, allow_private=True)
     async with answering("200 OK\r\nx-long: " + "y" * 1_000, b"plain") as url:
         answer = await transport.send("GET", url, {"authorization": "Bearer k"}, b"")
         kept: aiohttp.ClientResponse = answer._arriving.release.__self__  # pyright: ignore[reportFunctionMemberAccess]

@@ -106,10 +106,8 @@ def test_what_a_receiver_does_not_take_is_tried_again_with_the_same_body(
     assert len(receiver.received) == 2  # a redirect is not followed
 
 
-def test_after_its_last_try_a_message_has_failed_and_rests(books: Books) -> None:
-    with receiving() as gone:
-        url = gone.url
-    asked_for_a_test(books, url)
+def test_after_its_last_try_a_message_has_failed_and_rests(books: Books, deaf_port: int) -> None:
+    asked_for_a_test(books, f"http://127.0.0.1:{deaf_port}/hook")
     for _ in range(len(delivery.BACKOFF_S) + 1):
         hours_later(books)
         assert deliver(books) == 1

@@ -15,8 +15,10 @@ from billing.tasks.runner import Runner
 from gateway import task_kinds, tasks
 from gateway.db.tables.close import payment
 from gateway.errors import Conflict, InvalidRequest, NotFound
+from gateway.wire import keys
 from tests.billing.invoices.closing import MONTH, at
 from tests.billing.tasks.conftest import Counter
+from tests.operating import until
 
 BUSINESS_DAY = "2026-01-05"
 
@@ -193,23 +195,19 @@ def test_a_lane_keeps_its_lease_while_it_works(counter: Counter, monkeypatch: py
 
     def slow(job: object) -> claims.Outcome:
         began.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return entering.check_books(job)  # type: ignore[arg-type]
 
     monkeypatch.setitem(REPEATABLE, "reconcile", slow)
     asked = counter.ask(counter.person(operator=True), "reconcile")
     working = threading.Thread(target=counter.lane(lease_s=0.4).once)
     working.start()
-    assert began.wait(20)
-    first = counter.books.one("SELECT leased_until FROM task WHERE id = :id", id=asked.id)
-    for _ in range(1000):  # the heartbeat comes by itself
-        if counter.books.one("SELECT leased_until FROM task WHERE id = :id", id=asked.id) > first:
-            break
-        threading.Event().wait(0.01)
-    else:
-        pytest.fail("the lease was never renewed")
+    assert began.wait(60)
+    leased = "SELECT leased_until FROM task WHERE id = :id"
+    first = counter.books.one(leased, id=asked.id)
+    assert until(lambda: counter.books.one(leased, id=asked.id) > first, "the lease is renewed by itself", 50)
     go_on.set()
-    working.join(20)
+    working.join(60)
     done = counter.show(asked)
     assert done.state == "done"
     assert done.result is not None
@@ -217,24 +215,20 @@ def test_a_lane_keeps_its_lease_while_it_works(counter: Counter, monkeypatch: py
     assert counter.books.one("SELECT count(*) FROM invariant_run WHERE found ? 'debits_credits'") >= 1
 
 
-def test_news_wakes_the_runner_before_it_would_look_by_itself(
+def test_news_wakes_a_runner_that_does_not_look_by_itself(
     counter: Counter, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import gateway.redis
     from billing.tasks import runner
 
-    monkeypatch.setattr(runner, "POLL_S", 30.0)
+    monkeypatch.setattr(runner, "POLL_S", None)
     started = Runner(counter.books.billing, counter.books.redis, gateway.redis.connect(redis_url, reply_timeout_s=60))
     started.start()
-    for _ in range(1000):
-        if counter.books.redis.pubsub_numsub("wr:news")[0][1]:
-            break
-        threading.Event().wait(0.01)
-    threading.Event().wait(0.05)  # the lanes have looked once and rest
+    assert until(lambda: counter.books.redis.pubsub_numsub(keys.NEWS)[0][1], "it listens", 60)
+    assert until(lambda: not any(lane._woken.is_set() for lane in started._lanes), "the lanes look, and rest", 60)
     asked = counter.ask(counter.person(operator=True), "reconcile")
-    for _ in range(1000):
-        if counter.show(asked).finished:
-            break
-        threading.Event().wait(0.01)
-    started.stop(5)
+    assert until(lambda: counter.show(asked).finished, "it is done", 60)
+    started.stop(60)
+    counter.books.redis.publish(keys.NEWS, b"")  # its ear waits without a limit here
+    started._ear.join(60)
     assert counter.show(asked).state == "done"

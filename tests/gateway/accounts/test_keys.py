@@ -54,8 +54,8 @@ def news(redis: Any) -> Generator[Callable[[], bytes]]:
     """Listens to the news; each call returns the next message."""
     with redis.pubsub() as listener:
         listener.subscribe(names.NEWS)
-        listener.get_message(timeout=5)  # the subscription's own answer
-        yield lambda: listener.get_message(timeout=5)["data"]
+        listener.get_message(timeout=60)  # the subscription's own answer
+        yield lambda: listener.get_message(timeout=60)["data"]
 
 
 def test_both_kinds_of_key_have_their_documented_form(engine: Engine, redis: Redis, org: Organisation) -> None:

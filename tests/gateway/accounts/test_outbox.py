@@ -73,5 +73,5 @@ def test_a_later_number_is_never_visible_before_an_earlier_one(engine: Engine) -
             waiting.result(timeout=0.2)
         assert numbers(engine, org) == []
         first.commit()
-        assert waiting.result(timeout=10) == 2
+        assert waiting.result(timeout=60) == 2
     assert numbers(engine, org) == [1, 2]

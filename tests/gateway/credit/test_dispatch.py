@@ -99,11 +99,11 @@ class TestWorkersThatAreAwake:
         with stage.client.pubsub(ignore_subscribe_messages=True) as ears:
             ears.subscribe(*map(keys.control, heard))
             for _ in heard:
-                ears.get_message(timeout=5)
+                ears.get_message(timeout=60)
 
             def listen() -> dict[str, list[Control]]:
                 ears.ping()  # what was published before is heard before the answer
-                while (message := ears.get_message(timeout=5)) and message["type"] != "pong":
+                while (message := ears.get_message(timeout=60)) and message["type"] != "pong":
                     heard[message["channel"].decode().rpartition(":")[2]].append(decode_control(message["data"]))
                 return heard
 

@@ -51,9 +51,9 @@ def engine(database_url: str) -> Iterator[Engine]:
 def test_a_file_replaces_what_files_said_and_is_told(engine: Engine, database_url: str, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client, client.pubsub() as listening:
         listening.subscribe(keys.NEWS)
-        assert listening.get_message(timeout=5) is not None
+        assert listening.get_message(timeout=60) is not None
         applied = change.apply(database_url, redis_url, SECRET, FILE, {"KEY": "sk-secret"})
-        news = listening.get_message(timeout=5)
+        news = listening.get_message(timeout=60)
     assert applied.told
     assert news is not None
     assert decode_news(news["data"]) == News("deployments")

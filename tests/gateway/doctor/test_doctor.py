@@ -22,7 +22,6 @@ from gateway.deployments import store
 from gateway.deployments.deployment import Deployment
 from gateway.doctor import database, line, machine
 from gateway.doctor.finding import Finding, run
-from gateway.engines import ports
 from gateway.seal import Sealer
 from gateway.settings import Settings
 from gateway.wire import keys
@@ -157,8 +156,8 @@ def test_what_waits_too_long_is_told(line_to: Any) -> None:
     }  # fmt: skip
 
 
-def test_a_store_that_is_away_is_one_failure_among_the_other_findings(line_to: Any) -> None:
-    nowhere = connect.engine(f"postgresql://x:y@127.0.0.1:{ports.free_port()}/z")
+def test_a_store_that_is_away_is_one_failure_among_the_other_findings(line_to: Any, deaf_port: int) -> None:
+    nowhere = connect.engine(f"postgresql://x:y@127.0.0.1:{deaf_port}/z")
     checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
         ("database", lambda: database.schema(nowhere)),
         ("queues", lambda: line.queues(line_to, settings())),
@@ -175,8 +174,8 @@ def test_room_and_file_limits_are_looked_at(tmp_path: Path, monkeypatch: pytest.
     assert levels(machine.files(tmp_path)) == {"files": "warn"}
 
 
-def test_addresses_that_nobody_answers_at_are_told() -> None:
-    dead = f"http://127.0.0.1:{ports.free_port()}/v1"
+def test_addresses_that_nobody_answers_at_are_told(deaf_port: int) -> None:
+    dead = f"http://127.0.0.1:{deaf_port}/v1"
     assert levels(machine.reachable([("openai", dead)])) == {"provider openai": "warn"}
 
 

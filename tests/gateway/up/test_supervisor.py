@@ -92,7 +92,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         return json.load(answer)
 
 
@@ -183,7 +183,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_stubborn(start: Start) -> None:
     up = start(env={"STANDIN_STUBBORN": "worker"})
     said = up.ready()
     up.process.send_signal(signal.SIGINT)
-    with within(20, "the api stops") as again:
+    with within(60, "the api stops") as again:
         while "stopped api" not in up.notes():
             again()
     assert up.end(signal.SIGINT) == 0
@@ -207,7 +207,7 @@ def test_after_sigkill_nothing_is_left_and_the_next_start_has_the_same_data(star
 def test_two_installations_never_share_a_folder(start: Start) -> None:
     start().ready()
     second = start()
-    _, complaint = second.process.communicate(timeout=30)
+    _, complaint = second.process.communicate(timeout=60)
     assert second.process.returncode != 0
     assert "another `wonrouter up` runs on" in complaint
 
