@@ -82,7 +82,7 @@ class PostgresForTests:
 
     def drop(self, name: str) -> None:
         statement = sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
-        for _ in range(50):
+        for _ in range(300):
             try:
                 self.execute(statement)
                 return
