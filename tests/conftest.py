@@ -23,7 +23,6 @@ import hypothesis
 import psycopg
 import pytest
 import redis
-from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from gateway.engines import PostgresServer, ValkeyServer
@@ -46,12 +45,8 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_configure() -> None:
-    """Some tests open a thousand connections, on either side. No example has to be quick: the machine may stand still."""
+    """Some tests open a thousand connections, on either side."""
     raise_limit()
-    settings.register_profile(
-        "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
-    settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(optionalhook=True)
