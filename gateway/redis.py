@@ -83,9 +83,20 @@ class Wire(asyncio.Protocol):
         cls, client: aio.Redis, on_reply: Callable[[Any], None], on_lost: Callable[[Exception], None]
     ) -> Wire:
         """A new connection. Raises ``redis.RedisError``, ``OSError``."""
-        connection: Any = client.connection_pool.make_connection()
-        await connection.connect()
-        return cls(connection, on_reply, on_lost)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            connection: Any = client.connection_pool.make_connection()
+            tried_at = loop.time()
+            try:
+                await connection.connect()
+            except exceptions.TimeoutError:
+                now = loop.time()
+                if now - tried_at <= CONNECT_TIMEOUT_S + GRACE_S or now - began > REPLY_TIMEOUT_S:
+                    raise
+                # the time-out came late: the loop stood still, and that says nothing about Redis
+            else:
+                return cls(connection, on_reply, on_lost)
 
     def send(self, commands: bytes) -> None:
         """Sends packed commands, now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -68,6 +69,18 @@ async def test_without_redis_every_caller_is_told() -> None:
     line = RedisLine("redis://127.0.0.1:1/0")
     told = await asyncio.gather(line.submit("PING"), line.submit("PING"), return_exceptions=True)
     assert all(isinstance(error, exceptions.ConnectionError) for error in told)
+    await line.aclose()
+
+
+async def test_a_loop_that_stands_still_while_the_line_connects_is_no_outage(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.redis, "CONNECT_TIMEOUT_S", 0.1)
+    line = RedisLine(redis_url)
+    reply = line.submit("ECHO", "late")
+    await asyncio.sleep(0)  # it has begun to connect
+    time.sleep(0.3)  # noqa: ASYNC251 nothing of the loop runs meanwhile
+    assert await reply == b"late"
     await line.aclose()
 
 
