@@ -160,8 +160,8 @@ class Parts:
         self.heed(news)
 
     def _on_up(self, again: bool) -> None:
+        self.identities.expire_all()  # news were missed, also by who has served before it could hear any
         if not again:
             return
-        self.identities.expire_all()  # news were missed
         self.catalogue.want()
         self.relay.on_again()

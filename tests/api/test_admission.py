@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from api.admission import LEAST_CAP
@@ -13,10 +14,11 @@ from api.quote import quote
 from gateway.accounts.identity import ModelLimit
 from gateway.credit import admission
 from gateway.credit.scripts import PLACE
+from gateway.subscription import Subscription
 from gateway.wire import ids, keys
 from gateway.wire.event import decode_event
 from gateway.wire.news import News, encode_news
-from tests.api.conftest import KEY, KROUTER_KEY, MODEL, House, an_identity, bearer, body, until
+from tests.api.conftest import KEY, KROUTER_KEY, MODEL, Book, House, an_identity, bearer, body, front_end, until
 
 pytestmark = pytest.mark.anyio
 
@@ -177,6 +179,26 @@ async def test_news_of_a_revocation_end_a_key_at_once(busy: House) -> None:
     busy.book.identities.clear()
     await busy.redis.publish(keys.NEWS, encode_news(News("key", "key1")))
     await until(lambda: refused(busy), "refused")
+
+
+async def test_what_was_learnt_before_any_news_could_come_is_asked_for_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(_subscription: Subscription, _patience_s: float) -> bool:
+        return False
+
+    monkeypatch.setattr(Subscription, "start", deaf)
+    book = Book()
+    book.put(KEY, an_identity())
+    async with (
+        front_end(redis_url, book) as (parts, _, port, _),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20, verify=False) as client,
+    ):
+        assert (await client.get("/api/v1/models", headers=bearer(KEY))).status_code == 200
+        book.identities.clear()
+        parts.subscription.begin()
+        await until(lambda: parts.subscription.ready, "subscribed")
+        assert (await client.get("/api/v1/models", headers=bearer(KEY))).status_code == 401
 
 
 async def refused(house: House) -> bool:
