@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from api.admission import Admission
 from gateway.accounts.subjects import user_hash
 from gateway.credit import upkeep
 from gateway.wire import ids
@@ -19,9 +20,14 @@ from tests.api.manage.conftest import Office, Someone
 pytestmark = pytest.mark.anyio
 
 
-def used(office: Office, who: Someone, number: int, **fields: Any) -> str:
-    """One settled call of somebody's key, some seconds ago; its id."""
-    at_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000) - 60_000 + number
+def lately() -> str:
+    """Since when: a month may have begun since the calls that a test has just made."""
+    return (dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)).isoformat()
+
+
+def used(office: Office, who: Someone, number: int, *, at_ms: int = 0, **fields: Any) -> str:
+    """One settled call of somebody's key, some seconds ago unless it is said when; its id."""
+    at_ms = at_ms or int(dt.datetime.now(dt.UTC).timestamp() * 1000) - 60_000 + number
     job = f"{at_ms:012x}7" + "".join(ids.random_parts())
     values: dict[str, Any] = {
         "month": ids.month_of(at_ms), "job": job, "org": who.org, "key": who.key_id, "prepaid": True,
@@ -32,6 +38,7 @@ def used(office: Office, who: Someone, number: int, **fields: Any) -> str:
         "user_hash": None, **fields,
     }  # fmt: skip
     with office.engine.begin() as connection:
+        connection.execute(text("SELECT ensure_usage_month(:month)"), {"month": values["month"]})
         connection.execute(
             text(f"INSERT INTO usage ({', '.join(values)}) VALUES ({', '.join(f':{name}' for name in values)})"), values
         )
@@ -147,13 +154,14 @@ async def test_usage_is_listed_newest_first_and_each_reaches_their_own(office: O
     theirs = [used(office, owner, number, title="앱") for number in range(2)]
     mine = used(office, member, 2)
     used(office, office.someone(office.organisation()), 3)
-    page = (await office.call(owner, "GET", "/usage", limit=2)).json()
-    rest = (await office.call(owner, "GET", "/usage", limit=2, after=page["next"])).json()
+    since = lately()
+    page = (await office.call(owner, "GET", "/usage", limit=2, since=since)).json()
+    rest = (await office.call(owner, "GET", "/usage", limit=2, since=since, after=page["next"])).json()
     assert [call["id"] for call in page["data"] + rest["data"]] == [mine, *reversed(theirs)]
     assert page["data"][0]["cost_krw"] == "10.125" and rest["next"] is None
-    assert [call["id"] for call in (await office.call(member, "GET", "/usage")).json()["data"]] == [mine]
-    filtered = (await office.call(owner, "GET", "/usage", application="앱", key=owner.key_id)).json()["data"]
-    assert len(filtered) == 2
+    assert [call["id"] for call in (await office.call(member, "GET", "/usage", since=since)).json()["data"]] == [mine]
+    wanted = {"application": "앱", "key": owner.key_id, "since": since}
+    assert len((await office.call(owner, "GET", "/usage", **wanted)).json()["data"]) == 2
     looks = (await office.call(owner, "GET", "/access-log")).json()["data"]
     assert [(look["action"], look["records"]) for look in looks] == [
         ("usage.list", 2), ("usage.list", 1), ("usage.list", 1), ("usage.list", 2),
@@ -169,7 +177,7 @@ async def test_usage_is_summed_by_what_is_asked_for(office: Office) -> None:
     used(office, member, 2, outcome="voided", won=0, micro=0)
 
     async def groups(who: Someone, by: str, **query: Any) -> dict[str, str]:
-        answer = await office.call(who, "GET", "/usage/summary", by=by, **query)
+        answer = await office.call(who, "GET", "/usage/summary", by=by, **{"since": lately(), **query})
         return {group["group"]: group["cost_krw"] for group in answer.json()["data"]}
 
     assert await groups(owner, "model") == {"openai/gpt-4o": "10.125", "openai/gpt-4o-mini": "0.5"}
@@ -180,6 +188,19 @@ async def test_usage_is_summed_by_what_is_asked_for(office: Office) -> None:
     assert await groups(owner, "model", until="2020-01-01T00:00:00Z", since="2019-12-31T00:00:00Z") == {}
     for query in ({"since": "2020-01-01T00:00:00Z"}, {"since": "2026-01-01T00:00:00"}, {"key": "k"}, {"by": "hour"}):
         assert (await office.call(owner, "GET", "/usage/summary", **query)).status_code == 400
+
+
+async def test_usage_is_this_months_in_seoul_unless_it_is_said_since_when(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ms = int(dt.datetime(2026, 3, 1, 0, 0, 30, tzinfo=ids.SEOUL).timestamp() * 1000)
+    monkeypatch.setattr(Admission, "now_ms", lambda _: now_ms)
+    owner = office.someone(office.organisation())
+    used(office, owner, 0, at_ms=now_ms - 31_000)
+    call = used(office, owner, 1, at_ms=now_ms - 1_000)
+    assert [each["id"] for each in (await office.call(owner, "GET", "/usage")).json()["data"]] == [call]
+    [day] = (await office.call(owner, "GET", "/usage/summary")).json()["data"]
+    assert (day["group"], day["calls"]) == ("2026-03-01", 1)
 
 
 async def test_an_end_users_records_are_shown_and_erased_with_proof(office: Office) -> None:
