@@ -142,7 +142,8 @@ FAILING = Seen(failed=5)
 
 async def with_deployments(house: House, reports: dict[str, Seen]) -> dict[str, str]:
     """Two deployments of the cheapest model, of which workers have seen this; the headers of a call to kr/auto."""
-    house.parts.catalogue._snapshot = dataclasses.replace(snapshot(), deployments={CHEAPEST: tuple(NAMED)})  # pyright: ignore[reportPrivateUsage]
+    house.book.catalogue = dataclasses.replace(snapshot(), deployments={CHEAPEST: tuple(NAMED)})
+    house.parts.catalogue._snapshot = house.book.catalogue  # pyright: ignore[reportPrivateUsage]
     await health.report(house.parts.redis, Rules(), list(reports.items()))
     await house.parts.health.refresh()
     _, headers = await job_of(house, model="kr/auto", messages=KOREAN)
