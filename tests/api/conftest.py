@@ -60,6 +60,7 @@ class Book:
         self.epoch = EPOCH
         self.catalogue = snapshot()
         self.receipts: dict[tuple[str, str], dict[str, Any]] = {}
+        self.sought: list[tuple[str, str]] = []
         self.forbidden: list[str] = []
         self.away = False
         self.asked = 0
@@ -89,6 +90,7 @@ class Book:
 
     async def receipt(self, org_id: str, job_id: str) -> dict[str, Any] | None:
         self._reached()
+        self.sought.append((org_id, job_id))
         return self.receipts.get((org_id, job_id))
 
     async def words(self, org_id: str) -> tuple[int, list[str]]:

@@ -9,6 +9,7 @@ import msgspec
 import openai
 import pytest
 
+from api.routes import account
 from gateway.wire import ids, keys
 from gateway.wire.frame import Final
 from tests.api.conftest import KEY, MODEL, House, bearer, body, snapshot, until
@@ -160,11 +161,14 @@ async def test_credits_and_key_show_the_window_exactly(house: House) -> None:
     assert (key["id"], key["spent_krw"], key["limit_krw"], key["remaining_krw"]) == ("key1", "1.25", "5", "3.75")
 
 
-async def test_a_receipt_is_waited_for_and_only_ones_own_is_shown(house: House) -> None:
+async def test_a_receipt_is_waited_for_and_only_ones_own_is_shown(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "SETTLED_WITHIN_S", 60.0)
     job = f"{house.parts.admission.now_ms():012x}7abc8{'0' * 15}"
-    asked = asyncio.create_task(get(house, f"/api/v1/generation?id=chatcmpl-{job}"))
     house.book.receipts["org2", job] = {"id": "theirs"}
-    await asyncio.sleep(0.15)
+    asked = asyncio.create_task(get(house, f"/api/v1/generation?id=chatcmpl-{job}"))
+    await until(lambda: house.book.sought.count(("org1", job)) > 1, "looked for again")
     house.book.receipts["org1", job] = {"id": ids.public(job), "cost_krw": "0.1"}
     response = await asked
     assert response.status_code == 200 and response.json()["data"]["cost_krw"] == "0.1"

@@ -35,7 +35,7 @@ class _Redis:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unheard, "PAUSE_S", 0.01)
-    monkeypatch.setattr(unheard, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(unheard, "PATIENCE_S", 60.0)
 
 
 @pytest.mark.parametrize("found", [_Redis([OTHER, JOB]), _Redis([OTHER], [JOB])], ids=["open", "ended"])
@@ -55,7 +55,9 @@ async def test_a_job_is_found_by_its_first_frame_while_redis_is_away() -> None:
 
 
 @pytest.mark.parametrize("away", [False, True])
-async def test_a_job_that_is_not_found_is_disowned(away: bool) -> None:
+async def test_a_job_that_is_not_found_is_disowned(away: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if away:
+        monkeypatch.setattr(unheard, "PATIENCE_S", 0.1)
     lost = Unheard(_Redis([OTHER], away=away))
     assert await lost.find(DIGITS) is None
     assert lost.disowned(JOB)
