@@ -157,7 +157,7 @@ class TestConnections:
         for _, writer in idle:
             writer.close()
         await until(lambda: len(house.server.server_state.connections) <= 1, "they have gone")
-        async with httpx.AsyncClient(base_url=house.client.base_url) as client, answering(house):
+        async with httpx.AsyncClient(base_url=house.client.base_url, timeout=20) as client, answering(house):
             response = await client.post("/api/v1/chat/completions", json=body(), headers=bearer(KEY))
             assert response.status_code == 200
 
@@ -184,7 +184,7 @@ class TestClientsThatDoNotRead:
 class TestSlowReadersTogether:
     @pytest.fixture
     def settings_overrides(self) -> dict[str, Any]:
-        return {"client_buffers_bytes": 3_000_000, "client_buffer_bytes": 100_000_000, "lease_s": 30.0}
+        return {"client_buffers_bytes": 3_000_000, "client_buffer_bytes": 100_000_000, "header_silence_s": 0.1}
 
     async def test_the_one_with_the_most_is_cut_off_and_the_others_go_on(self, house: House) -> None:
         async with reading(house) as reader:

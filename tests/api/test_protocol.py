@@ -15,6 +15,7 @@ import pytest
 from api import protocol
 from api.server import KEEP_ALIVE_S
 from tests.api.conftest import KEY, House, an_identity, bearer, body, until
+from tests.api.test_relay import reading
 
 pytestmark = pytest.mark.anyio
 
@@ -202,14 +203,15 @@ class TestSlowly:
         assert await line.rest() == b""
 
     async def test_an_answer_under_way_is_left_alone(self, house: House, clock: Clock) -> None:
-        async with house.streaming() as response:
+        async with reading(house) as client:
             taken = await house.worker.take()
             await taken.say("a")
+            await until(lambda: client.data, "begun")
             clock.ahead = 10_000
             await clock.swept(house)
             await taken.say("b")
             await taken.end()
-            assert (await response.aread()).endswith(b"data: [DONE]\n\n")
+            assert (await client.whole()).endswith(b"data: [DONE]\n\n")
 
     @staticmethod
     async def arrived(house: House, part: str, size: int = 0) -> None:

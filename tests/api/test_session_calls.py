@@ -9,16 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-import redis.asyncio as aio
 from redis import Redis
 from sqlalchemy import Engine, text
 
 from api import session_calls
 from gateway.accounts import members
 from gateway.accounts.change import OPERATOR, changing
-from gateway.seal import Sealer
 from gateway.wire import keys as names
-from tests.api.conftest import body, until
+from tests.api.conftest import body, own_line, until
 from tests.api.manage.conftest import (  # noqa: F401 - fixtures
     Office,
     Someone,
@@ -43,9 +41,8 @@ async def office(front_url: str, redis_url: str, engine: Engine, redis: Redis) -
 @contextlib.asynccontextmanager
 async def working(office: Office, redis_url: str) -> AsyncIterator[PlayedWorker]:
     """A worker that answers whatever comes."""
-    secret = office.settings.hash_key
-    line = aio.Redis.from_url(redis_url)
-    worker = PlayedWorker(line, Sealer(secret, "job"), Sealer(secret, "kept"))
+    line = own_line(redis_url)
+    worker = PlayedWorker(line, office.settings.sealer("job"), office.settings.sealer("kept"))
     await worker.listen()
 
     async def serve() -> None:

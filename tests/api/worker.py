@@ -109,7 +109,7 @@ class PlayedWorker:
     async def next_job(self) -> str:
         """The job that the next message on the queue names, or the first one that waits where it names none."""
         while True:
-            popped: Any = await self.redis.brpop([keys.CALL_QUEUE], timeout=10)
+            popped: Any = await self.redis.brpop([keys.CALL_QUEUE], timeout=30)
             assert popped is not None, "no message came"
             named = msgspec.json.decode(msgspec.json.decode(popped[1])["body"])[0][0]
             if job := named or await self._waiting():
@@ -117,7 +117,7 @@ class PlayedWorker:
 
     async def lose_message(self) -> None:
         """Waits for a message and does nothing, like a worker that is killed before it takes anything."""
-        assert await self.redis.brpop([keys.CALL_QUEUE], timeout=10) is not None, "no message came"
+        assert await self.redis.brpop([keys.CALL_QUEUE], timeout=30) is not None, "no message came"
 
     async def _waiting(self) -> str:
         ring, count, org = keys.READY, keys.WAITING, await self.redis.lpop(keys.READY)
@@ -153,7 +153,7 @@ class PlayedWorker:
     async def control(self, verb: str) -> Control:
         """Waits for a control message of that kind."""
         while True:
-            control = await asyncio.wait_for(self.controls.get(), 10)
+            control = await asyncio.wait_for(self.controls.get(), 30)
             if control.verb == verb:
                 return control
 
