@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
-import redis.asyncio as aio
 from anyio.from_thread import start_blocking_portal
 from redis import Redis
 from sqlalchemy import Engine
@@ -19,7 +18,7 @@ from gateway.accounts import links, sessions
 from gateway.accounts.change import OPERATOR, changing
 from gateway.settings import Settings
 from gateway.wire import keys
-from tests.api.conftest import SECRET, WON, front_end
+from tests.api.conftest import SECRET, WON, front_end, own_line
 from tests.api.manage.conftest import Office, Someone, Staff
 from tests.api.worker import PlayedWorker
 
@@ -56,9 +55,8 @@ class Scene:
 @contextlib.asynccontextmanager
 async def _serving(redis_url: str, front_url: str) -> AsyncIterator[tuple[str, Settings]]:
     settings = Settings(database_url=front_url, redis_url=redis_url, secret=SECRET, sandbox=True)
-    # its worker sends no heartbeats: were the lease short, a stall of the machine would be a failure of ours
-    async with front_end(redis_url, Staff(settings), lease_s=60.0) as (_, _, port, running):
-        line = aio.Redis.from_url(redis_url)
+    async with front_end(redis_url, Staff(settings)) as (_, _, port, running):
+        line = own_line(redis_url)
         worker = PlayedWorker(line, running.sealer("job"), running.sealer("kept"))
         await worker.listen()
 
@@ -70,7 +68,7 @@ async def _serving(redis_url: str, front_url: str) -> AsyncIterator[tuple[str, S
                         await taken.say("안녕", "하세요")
                     await taken.end()
                 except AssertionError:
-                    continue  # it misses work after ten seconds; here nobody may be asking
+                    continue  # it misses work after half a minute; here nobody may be asking
 
         task = asyncio.create_task(work())
         try:
