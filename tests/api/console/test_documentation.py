@@ -44,8 +44,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningIn
 def until_reachable(running: RunningInstallation) -> None:
     """Waits until the front end has heard of the deployments."""
     up = running.up
-    for _ in range(200):
-        listed = httpx.get(f"{up['base_url']}/models", headers={"X-API-Key": up["bizrouter_key"]}, timeout=10).json()
+    for _ in range(1_200):
+        listed = httpx.get(f"{up['base_url']}/models", headers={"X-API-Key": up["bizrouter_key"]}, timeout=30).json()
         if {model["id"] for model in listed["models"] if model["available"]} >= set(PLAYED):
             return
         time.sleep(0.05)
