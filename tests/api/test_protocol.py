@@ -35,7 +35,7 @@ class Line:
 
     async def rest(self) -> bytes:
         """What comes until the server ends the connection."""
-        return await asyncio.wait_for(self.reader.read(), 15)
+        return await asyncio.wait_for(self.reader.read(), 60)
 
 
 @contextlib.asynccontextmanager
@@ -127,9 +127,10 @@ async def test_a_head_too_large_is_refused(house: House) -> None:
 
 
 async def test_a_header_that_never_ends_is_refused_before_it_is_one(line: Line) -> None:
-    await line.say(HEAD + "Cookie: ")
-    for _ in range(protocol.MOST_HEAD_BYTES // 16_384 + 1):  # httptools would keep on collecting them
-        await line.say("y" * 16_384)
+    begun = HEAD + "Cookie: "
+    await line.say(begun)
+    # httptools would keep on collecting them; not one more: what is sent to a closed connection takes its answer away
+    await line.say("y" * (protocol.MOST_HEAD_BYTES + 1 - len(begun)))
     assert refused(await line.rest())[0] == 431
 
 
@@ -185,12 +186,21 @@ class TestSlowly:
 
     @pytest.mark.parametrize("said", ["", "\r\n"])
     async def test_a_connection_on_which_nothing_is_asked_ends_without_a_word(
-        self, house: House, line: Line, clock: Clock, said: str
+        self, house: House, clock: Clock, said: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await line.say(said)
-        await self.arrived(house, "idle")
-        clock.ahead = KEEP_ALIVE_S + 1
-        assert await line.rest() == b""
+        real, heard = protocol.Protocol.data_received, bytearray()
+
+        def hear(connection: protocol.Protocol, data: bytes) -> None:
+            real(connection, data)
+            heard.extend(data)
+
+        monkeypatch.setattr(protocol.Protocol, "data_received", hear)
+        async with dialled(house) as line:
+            await line.say(said)
+            await until(lambda: heard == said.encode(), "heard")
+            await self.arrived(house, "idle")
+            clock.ahead = KEEP_ALIVE_S + 1
+            assert await line.rest() == b""
 
     async def test_empty_lines_do_not_hold_a_connection_that_was_answered(
         self, house: House, line: Line, clock: Clock
@@ -352,7 +362,7 @@ def call(body: bytes, more: str = "", key: str = KEY) -> bytes:
 
 async def answered(line: Line) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the next answer on a connection."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         head = (await line.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (row.partition(": ") for row in head[1:-2])}
         return int(head[0].split()[1]), headers, await line.reader.readexactly(int(headers["content-length"]))
