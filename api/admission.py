@@ -237,8 +237,9 @@ class Admission:
 
     def _learnt(self, learning: asyncio.Future[str]) -> None:
         self._learning = None
-        if not learning.cancelled():
-            learning.exception()  # looked at, even where every request that asked has gone
+        # the exception is looked at even where every request that asked has gone
+        if not learning.cancelled() and learning.exception() is None:
+            self._epoch = learning.result()  # in the same tick: whoever comes next need not ask again
 
     def _placement(
         self, snapshot: Snapshot, identity: Identity, call: Call, at_ms: int, limits: Limits, once: Once | None

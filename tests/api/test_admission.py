@@ -250,6 +250,19 @@ async def test_a_crowd_that_finds_another_epoch_asks_the_database_once(busy: Hou
     assert busy.book.epochs_told - before == 1
 
 
+async def test_whoever_comes_when_an_epoch_has_just_been_told_knows_it(busy: House) -> None:
+    assert (await busy.ask()).status_code == 200
+    asking = busy.parts.admission
+    busy.book.epoch = "2"
+    learning = asyncio.create_task(asking._learn_epoch())
+    for _ in range(100):
+        await asyncio.sleep(0)
+        if asking._learning is None:  # from this tick on nobody asks any more
+            break
+    assert asking._epoch == "2"
+    await learning
+
+
 @pytest.mark.parametrize("reason", ["rebuilding", "stale", "terms"])
 async def test_a_machine_slower_than_all_patience_still_tries_what_a_refusal_taught(
     busy: House, reason: str, monkeypatch: pytest.MonkeyPatch
