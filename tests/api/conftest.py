@@ -187,8 +187,8 @@ async def front_end(redis_url: str, book: Book, **overrides: Any) -> AsyncIterat
     are that test's own."""
     quick: dict[str, Any] = {
         "secret": SECRET, "unclaimed_s": 0.4, "lease_s": 60.0, "placed_lease_s": 20.0, "header_silence_s": 60.0,
-        "keepalive_s": 0.2, "identity_cache_s": 30.0, "drain_s": 0.0, "sandbox": True, "arriving_wait_s": 20.0, "most_lag_s": 60.0,
-        **overrides,
+        "keepalive_s": 0.2, "identity_cache_s": 30.0, "drain_s": 0.0, "sandbox": True, "arriving_wait_s": 20.0,
+        "most_lag_s": 60.0, **overrides,
     }  # fmt: skip
     settings = Settings(database_url="postgresql://unused", redis_url=redis_url, **quick)
     app = create_app(settings, book.sources())
