@@ -41,5 +41,10 @@ class Corked:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Of the transport."""
+        self._flush()
+        self._transport.write_eof()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -31,6 +31,8 @@ BODY_S = 60.0
 """A body may take this long however small it is,"""
 BODY_BYTES_PER_S = 16 * 1024
 """and longer at this rate (the largest in 34 minutes), as long as nobody has answered it yet."""
+LINGER_S = 5.0
+"""How long who was refused may go on sending: what lies unread when a connection is closed takes the answer away from them."""
 PROBES = frozenset(("/healthz", "/readyz", "/metrics"))
 SWEEP_TICKS = 20
 """uvicorn's ticks (a tenth of a second) from one look at all connections to the next: ten thousand take some ms."""
@@ -62,8 +64,9 @@ class Config(uvicorn.Config):
 class Protocol(HttpToolsProtocol):
     """One connection. Gives an answer the means to cut it when its client does not read.
 
-    ``_part`` is what is awaited since ``_since``: any request (``idle``), the rest of a head, the rest of a body, or
-    nothing while an answer is made (``done``), after which uvicorn's keep-alive timer takes over.
+    ``_part`` is what is awaited since ``_since``: any request (``idle``), the rest of a head, the rest of a body, nothing
+    while an answer is made (``done``), after which uvicorn's keep-alive timer takes over, or the end of a client that was
+    refused (``over``).
     """
 
     # in uvicorn's dictionary they would be more names than instances can share: a kilobyte for each connection
@@ -71,7 +74,7 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._part: Literal["idle", "head", "body", "done"] = "idle"
+        self._part: Literal["idle", "head", "body", "done", "over"] = "idle"
         self._since = 0.0
         self._came = 0
         self._refusal: GatewayError | None = None
@@ -117,6 +120,8 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """More of a request. A head that comes in pieces is counted here: we are shown a header when it is complete."""
         before = self._part
+        if before == "over":
+            return
         super().data_received(data)
         if self._part == "head" and before != "body":  # after a body we cannot tell whose bytes these were
             self._came += len(data)
@@ -184,17 +189,32 @@ class Protocol(HttpToolsProtocol):
         self.refuse(self._refusal or InvalidRequest("The request is not valid HTTP/1.1."))
 
     def refuse(self, error: GatewayError) -> None:
-        """Answers a request that did not come whole. While another is being answered there is only the end."""
+        """Answers a request that did not come whole, and then reads on for a while until the client has left. While
+        another is being answered there is only the end."""
         if self.transport.is_closing():
             return
-        if self._answering and (self._part != "body" or self.cycle.response_started):
+        if self._part == "over" or (self._answering and (self._part != "body" or self.cycle.response_started)):
             self.transport.abort()
             return
-        if self._part != "idle":
-            status, headers, body = error_answer(error, "bizrouter")
-            lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"connection: close\r\n\r\n"]
-            self.transport.write(b"".join([*lines, body]))
-        self.transport.close()
+        if self._part == "idle":
+            self.transport.close()
+            return
+        status, headers, body = error_answer(error, "bizrouter")
+        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"connection: close\r\n\r\n"]
+        self.transport.write(b"".join([*lines, body]))
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._await("over")
+        if self._answering:  # the handler waits for a body that will not come, and has nobody to answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def shutdown(self) -> None:
+        """The process ends."""
+        if self._part == "over":
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def overdue(self, now: float) -> bool:
         """Whether something has been awaited for longer than it may. ``now``: the loop's time."""
@@ -206,6 +226,8 @@ class Protocol(HttpToolsProtocol):
                 return waited > HEAD_S
             case "body" if not self.pipeline:  # else nobody reads it yet
                 return waited > BODY_S + (self._came / BODY_BYTES_PER_S if self._answering else 0)
+            case "over":
+                return waited > LINGER_S
             case _:
                 return False
 
@@ -223,7 +245,7 @@ class Protocol(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
 
-    def _await(self, part: Literal["idle", "head", "body"]) -> None:
+    def _await(self, part: Literal["idle", "head", "body", "over"]) -> None:
         self._part, self._since, self._came = part, self.loop.time(), 0
 
 

@@ -127,11 +127,20 @@ async def test_a_head_too_large_is_refused(house: House) -> None:
 
 
 async def test_a_header_that_never_ends_is_refused_before_it_is_one(line: Line) -> None:
-    begun = HEAD + "Cookie: "
-    await line.say(begun)
-    # httptools would keep on collecting them; not one more: what is sent to a closed connection takes its answer away
-    await line.say("y" * (protocol.MOST_HEAD_BYTES + 1 - len(begun)))
+    await line.say(HEAD + "Cookie: ")
+    for _ in range(protocol.MOST_HEAD_BYTES // 16_384 + 1):  # httptools would keep on collecting them
+        await line.say("y" * 16_384)
     assert refused(await line.rest())[0] == 431
+
+
+async def test_who_is_refused_in_the_middle_may_go_on_sending_and_still_gets_the_answer(house: House) -> None:
+    for head in ("X: " + "y" * protocol.MOST_HEAD_BYTES, "Transfer-Encoding: chunked\r\n\r\nzz\r\n"):
+        async with dialled(house) as line:
+            await line.say(HEAD + f"X-API-Key: {KEY}\r\n" + head)
+            for _ in range(64):  # far more than lies in the sockets between us
+                await line.say("y" * 131_072)
+            assert refused(await line.rest())[0] == (431 if "y" in head else 400)
+    await until(lambda: not house.server.server_state.tasks, "its handler ended")
 
 
 async def test_a_target_too_long_is_refused(line: Line) -> None:
@@ -166,6 +175,17 @@ class TestSlowly:
         clock.ahead = protocol.BODY_S + 1
         assert refused(await line.rest())[0] == 408
         await until(lambda: not house.server.server_state.tasks, "its handler ended")
+
+    async def test_who_is_refused_and_does_not_leave(self, house: House, line: Line, clock: Clock) -> None:
+        await line.say(HEAD + f"X-API-Key: {KEY}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        await self.arrived(house, "over")
+        await until(lambda: not house.server.server_state.tasks, "its handler ended")
+        clock.ahead = protocol.LINGER_S - 1
+        await clock.swept(house)
+        assert house.server.server_state.connections
+        clock.ahead = protocol.LINGER_S + 1
+        await until(lambda: not house.server.server_state.connections, "its connection ended")
+        assert refused(await line.rest())[0] == 400
 
     async def test_a_large_body_has_the_time_it_needs(self, house: House, line: Line, clock: Clock) -> None:
         size = protocol.BODY_BYTES_PER_S * 40
