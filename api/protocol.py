@@ -88,7 +88,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A connection begins."""
-        super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop)))
+        super().connection_made(cast("asyncio.Transport", Corked(transport, self.loop, self._linger)))
         self._await("idle")
         if len(self.connections) > cast("Config", self.config).most_connections:
             metrics.CROWDED.inc()
@@ -97,6 +97,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, or was cut."""
         super().connection_lost(exc)
+        cast("Corked", self.transport).lost()  # it holds us, who hold it
         self._lost = True
         scope: Any = self.scope
         if scope is not None:
@@ -189,29 +190,34 @@ class Protocol(HttpToolsProtocol):
         self.refuse(self._refusal or InvalidRequest("The request is not valid HTTP/1.1."))
 
     def refuse(self, error: GatewayError) -> None:
-        """Answers a request that did not come whole, and then reads on for a while until the client has left. While
-        another is being answered there is only the end."""
-        if self.transport.is_closing():
-            return
+        """Answers a request that did not come whole, and ends the connection. While another is being answered, or its
+        client was refused before, there is only the end."""
         if self._part == "over" or (self._answering and (self._part != "body" or self.cycle.response_started)):
             self.transport.abort()
             return
-        if self._part == "idle":
-            self.transport.close()
+        if self.transport.is_closing():
             return
-        status, headers, body = error_answer(error, "bizrouter")
-        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"connection: close\r\n\r\n"]
-        self.transport.write(b"".join([*lines, body]))
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self._await("over")
+        if self._part != "idle":
+            status, headers, body = error_answer(error, "bizrouter")
+            lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"connection: close\r\n\r\n"]
+            self.transport.write(b"".join([*lines, body]))
+        self.transport.close()
         if self._answering:  # the handler waits for a body that will not come, and has nobody to answer
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
+    def _linger(self) -> bool:
+        """Whether the client of a connection that is to be closed is still sending. It may go on for a while."""
+        if self._part not in ("head", "body"):
+            return False
+        self._await("over")
+        self.flow.resume_reading()
+        return True
+
     def shutdown(self) -> None:
-        """The process ends."""
-        if self._part == "over":
+        """The process ends: nobody who is not being answered is waited for."""
+        if self._part == "over" or not self._answering:
+            self._part = "over"
             self.transport.close()
         else:
             super().shutdown()

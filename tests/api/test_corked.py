@@ -25,12 +25,15 @@ class _Sent:
     def is_closing(self) -> bool:
         return self.closed
 
+    def write_eof(self) -> None:
+        self.writes.append(b"<end>")
+
     def close(self) -> None:
         self.closed = True
 
 
-def corked(sent: _Sent) -> Any:
-    return Corked(cast("asyncio.Transport", sent), asyncio.get_running_loop())
+def corked(sent: _Sent, *, linger: bool = False) -> Any:
+    return Corked(cast("asyncio.Transport", sent), asyncio.get_running_loop(), lambda: linger)
 
 
 async def test_writes_of_one_tick_leave_together() -> None:
@@ -63,3 +66,22 @@ async def test_what_was_written_goes_out_before_the_connection_is_closed_and_not
     transport.write(b"too late")
     await asyncio.sleep(0)
     assert (sent.writes, sent.closed) == ([b"last words"], True)
+
+
+async def test_where_the_client_still_sends_only_our_side_is_closed() -> None:
+    sent = _Sent()
+    transport = corked(sent, linger=True)
+    transport.write(b"refused")
+    assert not transport.is_closing()
+    transport.close()
+    assert (sent.writes, sent.closed, transport.is_closing()) == ([b"refused", b"<end>"], False, True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_else_the_connection_is_closed(lost: bool) -> None:
+    sent = _Sent()
+    transport = corked(sent, linger=lost)
+    if lost:
+        transport.lost()
+    transport.close()
+    assert (sent.writes, sent.closed, transport.is_closing()) == ([], True, True)
