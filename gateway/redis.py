@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, MutableSequence
+from time import monotonic
 from typing import Any, cast
 
 import hiredis
@@ -83,15 +84,14 @@ class Wire(asyncio.Protocol):
         cls, client: aio.Redis, on_reply: Callable[[Any], None], on_lost: Callable[[Exception], None]
     ) -> Wire:
         """A new connection. Raises ``redis.RedisError``, ``OSError``."""
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = monotonic()
         while True:
             connection: Any = client.connection_pool.make_connection()
-            tried_at = loop.time()
+            tried_at = monotonic()
             try:
                 await connection.connect()
             except exceptions.TimeoutError:
-                now = loop.time()
+                now = monotonic()
                 if now - tried_at <= CONNECT_TIMEOUT_S + GRACE_S or now - began > REPLY_TIMEOUT_S:
                     raise
                 # the time-out came late: the loop stood still, and that says nothing about Redis

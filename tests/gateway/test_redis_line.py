@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import pytest
+import redis.asyncio
 from redis import exceptions
 
 import gateway.redis
@@ -72,15 +72,25 @@ async def test_without_redis_every_caller_is_told() -> None:
     await line.aclose()
 
 
-async def test_a_loop_that_stands_still_while_the_line_connects_is_no_outage(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("came_after_s", "tries", "outage"), [(3.0, 1, False), (3.0, 9, True), (2.0, 1, True)])
+async def test_a_time_out_that_came_late_while_the_line_connects_is_no_outage(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, came_after_s: float, tries: int, outage: bool
 ) -> None:
-    monkeypatch.setattr(gateway.redis, "CONNECT_TIMEOUT_S", 0.1)
+    """The loop stood still then. Time is moved, not waited for."""
+    now, real, left = [0.0], redis.asyncio.Connection.connect, [tries]
+
+    async def connect(connection: redis.asyncio.Connection) -> None:
+        if left[0] > 0:
+            left[0] -= 1
+            now[0] += came_after_s
+            raise exceptions.TimeoutError("Timeout connecting to server")
+        await real(connection)
+
+    monkeypatch.setattr(gateway.redis, "monotonic", lambda: now[0])
+    monkeypatch.setattr(redis.asyncio.Connection, "connect", connect)
     line = RedisLine(redis_url)
-    reply = line.submit("ECHO", "late")
-    await asyncio.sleep(0)  # it has begun to connect
-    time.sleep(0.3)  # noqa: ASYNC251 nothing of the loop runs meanwhile
-    assert await reply == b"late"
+    [said] = await asyncio.gather(line.submit("ECHO", "late"), return_exceptions=True)
+    assert isinstance(said, exceptions.TimeoutError) if outage else said == b"late"
     await line.aclose()
 
 
