@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
-from api.admission import LEAST_CAP
+from api.admission import DECISIVE, LEAST_CAP
 from api.quote import quote
-from gateway.accounts.identity import ModelLimit
+from gateway.accounts.identity import Identity, ModelLimit
 from gateway.credit import admission
 from gateway.credit.scripts import PLACE
 from gateway.subscription import Subscription
@@ -432,3 +433,17 @@ async def test_tokens_per_minute_and_limits_of_a_model_bind_and_show_in_headers(
     assert (refused.status_code, error(refused)["details"]["limit"]) == (429, 2)
     other = await house.ask(model="openai/gpt-4o-mini", max_tokens=100)
     assert other.status_code == 200
+
+
+PLACED_BY = {
+    "key_id", "key_version", "org_id", "org_version", "prepaid", "policy", "month_limit_micro", "key_limit_micro", "org_slots",
+    "key_slots", "org_rpm", "key_rpm", "org_tpm", "key_tpm", "org_models", "key_models", "spent_micro", "mask_output",
+}  # fmt: skip
+"""What of an identity goes into the placement alone: a newer one is simply placed."""
+SHOWN = {"key_name", "org_name", "person_id", "role", "expires_ms"}
+"""What no call of a model is decided by, or is looked at whenever an identity is loaded."""
+
+
+def test_whatever_a_call_is_decided_by_is_decided_anew_where_it_changed() -> None:
+    fields = {field.name for field in msgspec.structs.fields(Identity)}
+    assert sorted([*DECISIVE, *PLACED_BY, *SHOWN]) == sorted(fields)
