@@ -128,6 +128,7 @@ class Admission:
         self._find = find
         self._pressure = pressure
         self._sealer = settings.sealer("job")
+        self._hash_key = settings.hash_key
         self._epoch = ""
         self._learning: asyncio.Future[str] | None = None
         self._ahead_ms = 0
@@ -159,7 +160,7 @@ class Admission:
     async def _admit(
         self, snapshot: Snapshot, identity: Identity, sha256: bytes, call: Call, once: Once | None
     ) -> Admitted:
-        body, user = hide(self._settings.hash_key, identity.org_id, call.body, call.user)
+        body, user = hide(self._hash_key, identity.org_id, call.body, call.user)
         call = msgspec.structs.replace(call, body=body, user=user)
         at_ms, began = self.now_ms(), time.monotonic()
         since: dict[str, float] = {}

@@ -85,6 +85,7 @@ class Idempotency:
         self._settings = settings
         self._redis = redis
         self._sealer = settings.sealer("idempotency")
+        self._hash_key = settings.hash_key
         self._running: set[asyncio.Task[None]] = set()
 
     async def answer(
@@ -225,7 +226,7 @@ class Idempotency:
 
     def _mac(self, what: bytes, data: bytes) -> str:
         """Keyed, so that nobody who reads Redis can try prompts until one fits."""
-        return hmac.new(self._settings.hash_key, b"once " + what + b"\n" + data, hashlib.sha256).hexdigest()
+        return hmac.new(self._hash_key, b"once " + what + b"\n" + data, hashlib.sha256).hexdigest()
 
 
 class Replay:

@@ -58,7 +58,7 @@ def reseal(*, as_json: bool) -> None:
     stored that none of the secrets opens.
     """
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
-        found = look(change.connection, installation.find().sealer, reseal=True)
+        found = look(change.connection, installation.find().settings().sealer, reseal=True)
         if found.accepted:
             change.audit("secret.reseal", "installation", None, resealed=found.accepted)
     if as_json:

@@ -6,9 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.private_files import read_json
-from gateway.seal import Sealer, secret_of, secrets_of
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 STATE_VARIABLE = "WONROUTER_STATE"
 DEFAULT_STATE = Path(".state")
@@ -21,6 +24,10 @@ class NoInstallationError(Exception):
     """No installation runs where we looked; the text says where that was and what to do."""
 
 
+class WrongSettingsError(NoInstallationError):
+    """What the environment sets cannot be used; the text names the variables and shows no value."""
+
+
 @dataclass(frozen=True)
 class Installation:
     """How to reach one installation.
@@ -28,24 +35,26 @@ class Installation:
     database_url: as the role that owns the tables.
     secret: base64 of 32 bytes; every stored provider key and sealed body depends on it.
     base_url: of the BizRouter dialect; None where the environment does not tell it.
-    secrets_accepted, hash_secret: as in `gateway.settings`.
     """
 
     database_url: str
     redis_url: str
     secret: str
     base_url: str | None = None
-    secrets_accepted: str = ""
-    hash_secret: str = ""
 
-    def sealer(self, purpose: str) -> Sealer:
-        """As the installation's processes have it. Raises ValueError for what is no secret."""
-        return Sealer(secret_of(self.secret), purpose, secrets_of(self.secrets_accepted))
+    def settings(self) -> Settings:
+        """As its processes have them, the rest from this environment. Raises WrongSettingsError."""
+        from pydantic import ValidationError  # with settings a third of a second, which most commands do not need
 
-    @property
-    def hash_key(self) -> bytes:
-        """What keys the hashes of end users. Raises ValueError."""
-        return secret_of(self.hash_secret or self.secret)
+        from gateway.settings import Settings
+
+        try:
+            return Settings(database_url=self.database_url, redis_url=self.redis_url, secret=self.secret)  # pyright: ignore[reportArgumentType]
+        except ValidationError as error:
+            # the text of pydantic's own error repeats the values, secrets among them
+            wrong = error.errors(include_input=False, include_url=False)
+            names = ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong)
+            raise WrongSettingsError(names) from None
 
 
 def find(state: Path | None = None, environ: Mapping[str, str] = os.environ) -> Installation:
@@ -54,13 +63,12 @@ def find(state: Path | None = None, environ: Mapping[str, str] = os.environ) -> 
     `state` defaults to WONROUTER_STATE, then to `.state`. Raises NoInstallationError.
     """
     url, redis, secret = (environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL", "WONROUTER_SECRET"))
-    more = environ.get("WONROUTER_SECRETS_ACCEPTED", ""), environ.get("WONROUTER_HASH_SECRET", "")
     if url and redis and secret:
-        return Installation(url, redis, secret, environ.get("WONROUTER_BASE_URL"), *more)
+        return Installation(url, redis, secret, environ.get("WONROUTER_BASE_URL"))
     folder = state or Path(environ.get(STATE_VARIABLE) or DEFAULT_STATE)
     up, secrets = read_json(folder / UP_FILE), read_json(folder / SECRETS_FILE)
     try:
-        return Installation(up["database_url"], up["redis_url"], secrets["secret"], up["base_url"], *more)
+        return Installation(up["database_url"], up["redis_url"], secrets["secret"], up["base_url"])
     except KeyError as missing:
         raise NoInstallationError(
             f"no running installation in {folder} (start one with `wonrouter up --state {folder}`), "

@@ -15,11 +15,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+SECRET_BYTES = 32
 _VERSION = b"\x01"
 _NONCE = 12
-
-
-SECRET_BYTES = 32
 
 
 def secret_of(text: str) -> bytes:

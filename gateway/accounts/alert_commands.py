@@ -59,7 +59,7 @@ def alerts_set(
         values["webhook_url"] = None if webhook == "none" else webhook
     if not values and not rotate_secret:
         raise click.UsageError("nothing to change")
-    sealer = installation.find().sealer(alerts.PURPOSE)
+    sealer = installation.find().settings().sealer(alerts.PURPOSE)
     made: str | None = None
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         org = organisations.find(change.connection, organisation).id

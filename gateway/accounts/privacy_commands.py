@@ -148,7 +148,7 @@ def incident(
 @AS_JSON
 def subject(organisation: str, user: str, *, erase: bool, reason: str, as_json: bool) -> None:
     """Export what is kept of one end user of ORG (USER as its requests name them), one JSON object a line, or erase it."""
-    key = installation.find().hash_key
+    key = installation.find().settings().hash_key
     with opened() as (engine, redis), changing(engine, redis, OPERATOR) as change:
         org = organisations.find(change.connection, organisation).id
         whom, looker = user_hash(key, org, user), Looker(org, OPERATOR, ADDRESS)

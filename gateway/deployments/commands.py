@@ -39,7 +39,7 @@ def apply(file: Path, *, as_json: bool) -> None:
         done = apply_text(there.database_url, there.redis_url, there.secret, file.read_text("utf-8"), os.environ)
     except NoInstallationError as missing:
         raise click.ClickException(str(missing)) from missing
-    except (MistakesInFile, UnicodeDecodeError) as mistakes:
+    except (MistakesInFile, ValueError) as mistakes:
         raise click.ClickException(f"{file}: nothing was changed\n{mistakes}") from mistakes
     if as_json:
         click.echo(json.dumps({"applied": [_public(d) for d in done.deployments], "told": done.told}))

@@ -37,25 +37,19 @@ def doctor(*, probe: bool, strict: bool, as_json: bool) -> None:
 
 def _findings(probe: bool) -> Iterator[Finding]:
     # PostgreSQL's and Redis's clients are imported where they are needed: `--help` answers at once
-    from pydantic import ValidationError
-
     import gateway.redis
     from gateway import installation
     from gateway.db import connect
     from gateway.deployments import store
     from gateway.doctor import database, line, machine
-    from gateway.settings import Settings
 
     found = installation.find()
     if not os.environ.get("DATABASE_URL"):
         os.environ.setdefault("WONROUTER_SANDBOX", "1")  # as `wonrouter up` starts its processes
     try:
-        settings = Settings(database_url=found.database_url, redis_url=found.redis_url, secret=found.secret)  # pyright: ignore[reportArgumentType]
-    except ValidationError as error:
-        # the text of pydantic's own error repeats the values, secrets among them
-        wrong = error.errors(include_input=False, include_url=False)
-        names = ", ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong)
-        yield fail("settings", names, "mend these variables; gateway/settings.py explains each")
+        settings = found.settings()
+    except installation.WrongSettingsError as error:
+        yield fail("settings", str(error), "mend these variables; gateway/settings.py explains each")
         return
     yield ok("settings", "complete")
     state = Path(os.environ.get(installation.STATE_VARIABLE) or installation.DEFAULT_STATE)

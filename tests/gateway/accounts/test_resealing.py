@@ -19,6 +19,7 @@ from gateway.accounts.change import OPERATOR, changing
 from gateway.deployments import store
 from gateway.deployments.deployment import Deployment
 from gateway.doctor import database
+from gateway.installation import WrongSettingsError
 from gateway.seal import Sealer
 from gateway.settings import Settings
 
@@ -106,3 +107,9 @@ def test_what_no_secret_opens_is_told_and_stays(
     assert webhook(engine, org, Sealer(NEW, alerts.PURPOSE)) == [secret.encode()]
     assert [made.api_key for made in store.load(engine, Sealer(bytes(32), store.PURPOSE))] == [KEY]
     assert doctors(engine, settings(NEW)).level == "fail" and "d1" in doctors(engine, settings(NEW)).text
+
+
+def test_what_is_no_secret_is_named_and_not_shown(reseal: Callable[..., Result]) -> None:
+    with pytest.raises(WrongSettingsError, match="secrets_accepted") as wrong:
+        reseal(NEW, "c2hvcnQ=")
+    assert "c2hvcnQ" not in str(wrong.value)
