@@ -141,9 +141,29 @@ def root() -> click.Group:
 def main() -> None:
     try:
         root()()
-    except NoInstallationError as error:
-        click.echo(f"Error: {error}", err=True)
+    except Exception as error:
+        if (words := _in_words(error)) is None:
+            raise
+        click.echo(f"Error: {words}", err=True)
         sys.exit(1)
+
+
+def _in_words(error: Exception) -> str | None:
+    """What an operator can mend, in a line; None for what is ours."""
+    from pydantic import ValidationError
+    from sqlalchemy.exc import OperationalError
+
+    from gateway.settings import Settings, in_words
+
+    match error:
+        case NoInstallationError():
+            return str(error)
+        case ValidationError() if error.title == Settings.__name__:
+            return in_words(error)
+        case OperationalError(statement=None):  # no statement was sent: there was no connection
+            return f"PostgreSQL does not answer: {str(error.orig).partition(chr(10))[0]}"
+        case _:
+            return None
 
 
 if __name__ == "__main__":

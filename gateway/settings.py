@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.seal import Sealer, secret_of, secrets_of
@@ -18,7 +18,9 @@ from gateway.seal import Sealer, secret_of, secrets_of
 class Settings(BaseSettings):
     """What a process needs to run. Raises ``pydantic.ValidationError`` that names the missing variable."""
 
-    model_config = SettingsConfigDict(env_prefix="WONROUTER_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WONROUTER_", frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     database_url: Annotated[str, Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))]
     redis_url: Annotated[str, Field(validation_alias=AliasChoices("REDIS_URL", "redis_url"))]
@@ -241,6 +243,15 @@ class Settings(BaseSettings):
     def hash_key(self) -> bytes:
         """The 32 bytes behind ``hash_secret``."""
         return secret_of(self.hash_secret.get_secret_value() or self.secret.get_secret_value())
+
+
+def in_words(error: ValidationError) -> str:
+    """Which variables are wrong or missing and why, in one line without their values."""
+    found = [
+        (str(each["loc"][0]), each["msg"].removeprefix("Value error, "))
+        for each in error.errors(include_input=False, include_url=False)
+    ]
+    return "; ".join(f"{name if name.isupper() else f'WONROUTER_{name.upper()}'}: {why}" for name, why in found)
 
 
 @functools.cache

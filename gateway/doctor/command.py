@@ -37,19 +37,22 @@ def doctor(*, probe: bool, strict: bool, as_json: bool) -> None:
 
 def _findings(probe: bool) -> Iterator[Finding]:
     # PostgreSQL's and Redis's clients are imported where they are needed: `--help` answers at once
+    from pydantic import ValidationError
+
     import gateway.redis
     from gateway import installation
     from gateway.db import connect
     from gateway.deployments import store
     from gateway.doctor import database, line, machine
+    from gateway.settings import in_words
 
     found = installation.find()
     if not os.environ.get("DATABASE_URL"):
         os.environ.setdefault("WONROUTER_SANDBOX", "1")  # as `wonrouter up` starts its processes
     try:
         settings = found.settings()
-    except installation.WrongSettingsError as error:
-        yield fail("settings", str(error), "mend these variables; gateway/settings.py explains each")
+    except ValidationError as error:
+        yield fail("settings", in_words(error), "mend these variables; gateway/settings.py explains each")
         return
     yield ok("settings", "complete")
     state = Path(os.environ.get(installation.STATE_VARIABLE) or installation.DEFAULT_STATE)

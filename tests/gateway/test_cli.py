@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -73,3 +74,28 @@ def test_one_of_our_commands_imports_no_other_part() -> None:
         env={**os.environ, "COLUMNS": "100"},
     )
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong", "said"),
+    [
+        ("api", {"WONROUTER_SECRET": "c2hvcnQ="}, "Error: WONROUTER_SECRET: a secret must be 32 bytes in base64"),
+        ("worker", {"WONROUTER_SECRETS_ACCEPTED": "c2hvcnQ="}, "Error: WONROUTER_SECRETS_ACCEPTED: a secret must be"),
+        ("billing", {"DATABASE_URL": ""}, "Error: DATABASE_URL: "),
+        ("secret reseal", {"WONROUTER_PORT": "eighty"}, "Error: PostgreSQL does not answer: "),
+        ("alerts set nobody --webhook none", {"WONROUTER_PORT": "eighty"}, "Error: WONROUTER_PORT: Input should be"),
+    ],
+)  # fmt: skip
+def test_what_an_operator_can_mend_is_told_in_a_line_without_a_secret(
+    command: str, wrong: dict[str, str], said: str, deaf_port: int
+) -> None:
+    right = {
+        "DATABASE_URL": f"postgresql://u:hidden-word@127.0.0.1:{deaf_port}/d", "REDIS_URL": "redis://127.0.0.1:1",
+        "WONROUTER_SECRET": base64.b64encode(bytes(32)).decode(),
+    }  # fmt: skip
+    environ = {name: value for name, value in {**os.environ, **right, **wrong}.items() if value}
+    program = [sys.executable, "-m", "gateway.cli", *command.split()]
+    done = subprocess.run(program, env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1, done.stderr
+    assert "hidden-word" not in done.stderr and "c2hvcnQ" not in done.stderr

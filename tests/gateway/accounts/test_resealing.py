@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from pydantic import ValidationError
 from redis import Redis
 from sqlalchemy import Engine, text
 
@@ -19,7 +20,6 @@ from gateway.accounts.change import OPERATOR, changing
 from gateway.deployments import store
 from gateway.deployments.deployment import Deployment
 from gateway.doctor import database
-from gateway.installation import WrongSettingsError
 from gateway.seal import Sealer
 from gateway.settings import Settings
 
@@ -110,6 +110,6 @@ def test_what_no_secret_opens_is_told_and_stays(
 
 
 def test_what_is_no_secret_is_named_and_not_shown(reseal: Callable[..., Result]) -> None:
-    with pytest.raises(WrongSettingsError, match="secrets_accepted") as wrong:
+    with pytest.raises(ValidationError, match="secrets_accepted") as wrong:
         reseal(NEW, "c2hvcnQ=")
     assert "c2hvcnQ" not in str(wrong.value)
